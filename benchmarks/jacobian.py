@@ -27,7 +27,7 @@ class Row(NamedTuple):
     times_the_floor: float
 
 
-def compare(decoder: Decoder, z: Tensor, *, repeats: int = 5, loop_points: int = 4) -> list[Row]:
+def compare(decoder: Decoder, z: Tensor, *, repeats: int = 3, loop_points: int = 4) -> list[Row]:
     """Time all methods in turn, ``repeats`` times, and keep the fastest of each.
 
     The floor is ``latent`` passes of the decoder over the same batch. The one-at-a-time loop runs ``loop_points`` points

@@ -1,6 +1,10 @@
 """The Jacobian of a decoder, its singular values and singular vectors."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.func import jacfwd, vmap
 
@@ -9,6 +13,15 @@ from lib.measures.axes import Decoder, Jacobians, Latents, SingularValues
 BUDGET = 3 * 2**20
 """Bytes of Jacobian in one chunk. A decoder's hidden layers multiply this by ten or so, and on a CPU the chunk is
 fastest while it stays in the cache (eight points of 100 latents and 784 pixels: within 1.2 of the floor; 64: 1.6)."""
+
+
+class SingularSystem(NamedTuple):
+    """What a decoder does to a small ball of latents about each point."""
+
+    values: SingularValues
+    """singular values, descending, in output units per latent unit"""
+    vectors: Float[Tensor, "batch latent latent"]
+    """``vectors[:, k]`` is the unit latent direction of singular value ``k``"""
 
 
 @torch.no_grad()
@@ -30,7 +43,7 @@ def jacobian(decoder: Decoder, z: Latents, *, chunk: int | None = None) -> Jacob
         tensor([[[1., 0.],
                  [0., 1.]]])
     """
-    return torch.cat([_jacobian(decoder, part) for part in _chunks(decoder, z, chunk)])
+    return _over_chunks(lambda part: (_jacobian(decoder, part),), decoder, z, chunk)[0]
 
 
 @torch.no_grad()
@@ -40,28 +53,24 @@ def singular_values(decoder: Decoder, z: Latents, *, chunk: int | None = None) -
     There are ``min(pixels, latent)`` of them. Chunks are reduced one by one, so the Jacobians of all points never stand
     in memory together. Feiszli 2017, section 2.1. Arguments and errors are those of :func:`jacobian`.
     """
-    return torch.cat([_spectrum(_jacobian(decoder, part)) for part in _chunks(decoder, z, chunk)])
+    return _over_chunks(lambda part: (_spectrum(_jacobian(decoder, part)),), decoder, z, chunk)[0]
 
 
 @torch.no_grad()
-def singular_vectors(decoder: Decoder, z: Latents, direction: int, *, chunk: int | None = None) -> Latents:
-    r"""The right singular vector :math:`v_k` of each point: the latent direction that moves the output by
-    :math:`\sigma_k`.
+def singular_system(decoder: Decoder, z: Latents, *, chunk: int | None = None) -> SingularSystem:
+    r"""Singular values together with the right singular vectors, from one Jacobian per point.
 
-    Its sign is arbitrary. Among degenerate directions (:math:`\sigma_k = 0`) so is the vector.
-
-    Args:
-        direction: ``k``, counted from zero at the largest singular value, ``0 <= k < latent``.
-
-    Raises:
-        ValueError: there is no such direction, or as in :func:`jacobian`.
+    Vector ``k`` is the latent direction that moves the output by :math:`\sigma_k`. Its sign is arbitrary, and among equal
+    singular values (all degenerate directions, for instance) so is the vector. Arguments and errors are those of
+    :func:`jacobian`.
     """
-    latent = z.shape[-1]
-    if not 0 <= direction < latent:
-        raise ValueError(f"direction must be in 0..{latent - 1} for {latent} latents, got {direction}")
-    # eigh sorts ascending. It needs the latent x latent Gram matrix, also where latent > pixels.
-    parts = [torch.linalg.eigh(_gram(_jacobian(decoder, part)))[1] for part in _chunks(decoder, z, chunk)]
-    return torch.cat([vectors[..., latent - 1 - direction] for vectors in parts]).to(z.dtype)
+
+    def reduce(part: Tensor) -> tuple[Tensor, Tensor]:
+        matrix = _jacobian(decoder, part)
+        # eigh sorts ascending; the Gram matrix has a vector for every latent, also where there are fewer pixels.
+        return _spectrum(matrix), torch.linalg.eigh(_gram(matrix))[1].flip(-1).mT.to(z.dtype)
+
+    return SingularSystem(*_over_chunks(reduce, decoder, z, chunk))
 
 
 @torch.no_grad()
@@ -88,7 +97,8 @@ def _jacobian(decoder: Decoder, z: Tensor) -> Tensor:
     def one(point: Tensor) -> Tensor:
         return decoder(point[None])[0].flatten()
 
-    result = vmap(jacfwd(one))(z)
+    # A copy: forward mode gives the tangent of a view the size of everything that it is a view of.
+    result = vmap(jacfwd(one))(z.clone())
     finite = result.sum((1, 2)).isfinite()  # NaN and infinity survive a sum, which is cheaper than a mask
     if not finite.all():
         raise ValueError(f"the Jacobian is not finite at {int((~finite).sum())} of {len(z)} points of a chunk")
@@ -114,14 +124,26 @@ def _spectrum(jacobians: Tensor) -> Tensor:
     return squares.clamp(min=0).sqrt().to(jacobians.dtype)
 
 
-def _chunks(decoder: Decoder, z: Tensor, chunk: int | None) -> tuple[Tensor, ...]:
+def _over_chunks(
+    reduce: Callable[[Tensor], tuple[Tensor, ...]], decoder: Decoder, z: Tensor, chunk: int | None
+) -> list[Tensor]:
+    """Apply ``reduce`` to the points, a chunk at a time, and put the results together.
+
+    They are written into tensors made once: small results kept between large temporaries would split the free memory
+    that the next chunk needs, and the process would grow and slow down with every chunk.
+    """
     _check_matrix(z)
     if chunk is None:
         pixels = decoder(z[:1]).numel()
         chunk = max(1, BUDGET // (pixels * z.shape[1] * z.element_size()))
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
-    return z.split(chunk)
+    first = reduce(z[:chunk])
+    results = [part.new_empty(len(z), *part.shape[1:]) for part in first]
+    for start in range(0, len(z), chunk):
+        for result, part in zip(results, reduce(z[start : start + chunk]) if start else first, strict=True):
+            result[start : start + chunk] = part
+    return results
 
 
 def _check_matrix(z: Tensor) -> None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lib.measures.axes import Along, Decoder, Latents, PerSample
-from lib.measures.density import log_density
-from lib.measures.jacobian import singular_vectors
+from lib.measures.density import check_rank, log_density, log_density_by_rank
+from lib.measures.jacobian import singular_system
 
 REACH = 8.0
 """Latent units searched on either side of a point. Under the prior, |z_k| > 8 has probability 1e-15."""
@@ -60,9 +60,8 @@ def arclength(decoder: Decoder, z: Latents, step: Latents, t: Along) -> Along:
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
         z: where the paths start.
         step: their directions ``v``.
-        t: the samples, ``[batch, points]`` or ``[1, points]`` for all alike, in units of ``step``.
+        t: the samples of each path, ascending, in units of ``step``.
     """
-    t = t.expand(len(z), -1)
     parts = []
     for start, direction, samples in zip(z.split(16), step.split(16), t.split(16), strict=True):
         points = _along(start, direction, samples)
@@ -78,12 +77,12 @@ def midpoint(decoder: Decoder, z0: Latents, z1: Latents, n: int = 65) -> Latents
     Raises:
         ValueError: the shapes differ, ``n < 3``, or a path has no length.
     """
-    t = _fractions(z0, z1, n).expand(len(z0), -1)
+    t = _fractions(z0, z1, n)
     s = arclength(decoder, z0, z1 - z0, t)
     flat = s[:, -1] == 0
     if flat.any():
         raise ValueError(f"{int(flat.sum())} of {len(z0)} paths have no length: the decoder is constant on them")
-    return z0 + _when(s, t, s[:, -1] / 2)[:, None] * (z1 - z0)
+    return z0 + _when(s, t, s[:, -1:] / 2) * (z1 - z0)
 
 
 def dip(decoder: Decoder, z0: Latents, z1: Latents, rank: int | None = None, n: int = 65) -> PerSample:
@@ -147,19 +146,38 @@ def decay_by_radius(
     Raises:
         ValueError: no radius or one that is not positive, ``reach`` not positive, or as in ``log_density``.
     """
+    latent = z.shape[-1]
+    if not 0 <= direction < latent:
+        raise ValueError(f"direction must be in 0..{latent - 1} for {latent} latents, got {direction}")
+    system = singular_system(decoder, z)
+    rank = system.values.shape[1] if rank is None else rank
+    check_rank(system.values, rank, pixels=decoder(z[:1]).numel())
+    centre = log_density_by_rank(z, system.values)[:, rank - 1]
+    return decay_along(decoder, z, system.vectors[:, direction], centre, rank, radii, reach=reach)
+
+
+def decay_along(
+    decoder: Decoder,
+    z: Latents,
+    step: Latents,
+    centre: PerSample,
+    rank: int | None,
+    radii: Sequence[float],
+    *,
+    reach: float = REACH,
+) -> Along:
+    """:func:`decay_by_radius` along any direction ``step``, given the log density ``centre`` at the points themselves."""
     if not radii or min(radii) <= 0 or not reach > 0:
         raise ValueError(f"radii and reach must be positive, got radii={list(radii)}, reach={reach}")
-    vector = singular_vectors(decoder, z, direction)
-    centre = log_density(decoder, z, rank)
+    forward = travel(decoder, z, step, radii, reach=reach)
+    backward = travel(decoder, z, -step, radii, reach=reach)
     columns = []
-    for radius in radii:
-        forward = travel(decoder, z, vector, radius, reach=reach)
-        backward = travel(decoder, z, -vector, radius, reach=reach)
-        reached = (forward + backward).isfinite()
+    for column, radius in enumerate(radii):
+        there, back = forward[:, column, None], backward[:, column, None]
+        reached = (there + back).isfinite()[:, 0]
         eta = torch.full_like(centre, torch.nan)
         if reached.any():
-            start, step = z[reached], vector[reached]
-            ends = torch.cat([start + forward[reached, None] * step, start - backward[reached, None] * step])
+            ends = torch.cat([(z + there * step)[reached], (z - back * step)[reached]])
             plus, minus = log_density(decoder, ends, rank).chunk(2)
             eta[reached] = (plus + minus - 2 * centre[reached]) / radius
         columns.append(eta)
@@ -167,25 +185,26 @@ def decay_by_radius(
 
 
 def travel(
-    decoder: Decoder, z: Latents, step: Latents, radius: float, *, reach: float = REACH, n: int = 129
-) -> PerSample:
-    """How far along ``step`` to go in latent space to have travelled ``radius`` in output space.
+    decoder: Decoder, z: Latents, step: Latents, radii: Sequence[float], *, reach: float = REACH, n: int = 65
+) -> Along:
+    """How far along ``step`` to go in latent space to have travelled each radius in output space.
 
     Returns:
-        ``t`` with arclength from ``z`` to ``z + t step`` equal to ``radius``; NaN where ``reach`` does not suffice.
+        ``t``, ``[batch, radii]``, with arclength from ``z`` to ``z + t step`` equal to the radius; NaN where ``reach`` does
+        not suffice.
     """
     # Cubic spacing: fine where singular values are large and radii are met early, coarse at the far end.
-    t = reach * torch.linspace(0, 1, n, dtype=z.dtype, device=z.device)[None] ** 3
+    t = (reach * torch.linspace(0, 1, n, dtype=z.dtype, device=z.device) ** 3).expand(len(z), n)
     s = arclength(decoder, z, step, t)
-    there = _when(s, t.expand_as(s), torch.full_like(s[:, 0], radius))
-    return torch.where(s[:, -1] >= radius, there, torch.nan)
+    targets = torch.tensor(radii, dtype=z.dtype, device=z.device).expand(len(z), -1)
+    return torch.where(s[:, -1:] >= targets, _when(s, t, targets), torch.nan)
 
 
-def _when(s: Tensor, t: Tensor, target: Tensor) -> Tensor:
-    """Invert ``s(t)``, monotone and sampled, at one target per row, linearly between samples."""
-    right = torch.searchsorted(s.contiguous(), target[:, None]).clamp(1, s.shape[1] - 1)
+def _when(s: Tensor, t: Tensor, targets: Tensor) -> Tensor:
+    """Invert ``s(t)``, monotone and sampled, at the targets of each row, linearly between samples."""
+    right = torch.searchsorted(s.contiguous(), targets.contiguous()).clamp(1, s.shape[1] - 1)
     (s0, s1), (t0, t1) = ((rows.gather(1, right - 1), rows.gather(1, right)) for rows in (s, t))
-    return (t0 + (t1 - t0) * (target[:, None] - s0) / (s1 - s0))[:, 0]
+    return t0 + (t1 - t0) * (targets - s0) / (s1 - s0)
 
 
 def _along(z: Tensor, step: Tensor, t: Tensor) -> Tensor:
@@ -197,4 +216,4 @@ def _fractions(z0: Tensor, z1: Tensor, n: int) -> Tensor:
         raise ValueError(f"both ends must be [batch, latent] of one shape, got {list(z0.shape)} and {list(z1.shape)}")
     if n < 3:
         raise ValueError(f"a path needs at least 3 samples, got n={n}")
-    return torch.linspace(0, 1, n, dtype=z0.dtype, device=z0.device)[None]
+    return torch.linspace(0, 1, n, dtype=z0.dtype, device=z0.device).expand(len(z0), n)

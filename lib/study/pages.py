@@ -84,7 +84,14 @@ def _build(runs: Sequence[tuple[Job, dict]], toc: dict, output: Path, *, strict:
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".pages-") as scratch:
         sources = Path(scratch) / "sources"
         _stage(runs, toc, sources)
-        command = [sys.executable, "-m", "jupyter_book", "build", str(sources), "--path-output", scratch, "--all"]
+        command = [
+            str(Path(sys.executable).with_name("jupyter-book")),
+            "build",
+            str(sources),
+            "--path-output",
+            scratch,
+            "--all",
+        ]
         strictness = ["-W", "--keep-going", "-n"] if strict else []
         run = subprocess.run(
             [*command, *strictness], capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, as_completed
@@ -173,22 +174,24 @@ def _papermill(job: Job, partial: Path, *, progress: bool) -> None:
         **job.parameters,
         "results": str(job.folder.relative_to(ROOT) if job.folder.is_relative_to(ROOT) else job.folder),
     }
-    try:
-        papermill.execute_notebook(
-            job.notebook,
-            partial,
-            parameters=injected,
-            kernel_name="python3",
-            cwd=ROOT,
-            progress_bar=progress,
-            execution_timeout=job.timeout,
-            # Sockets in the file system: no port that two kernels could both be given, nothing that others can read.
-            config=Config({"KernelManager": {"transport": "ipc"}}),
-        )
-    except PapermillExecutionError as error:
-        raise _failure(job, partial, str(error)) from None
-    except (RuntimeError, TimeoutError) as error:  # the kernel died, or a cell took longer than the preset allows
-        raise _failure(job, partial, f"{type(error).__name__}: {error}") from error
+    # Sockets in a folder of their own: no port that two kernels could both be given, nothing that others can read.
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/s"}})
+        try:
+            papermill.execute_notebook(
+                job.notebook,
+                partial,
+                parameters=injected,
+                kernel_name="python3",
+                cwd=ROOT,
+                progress_bar=progress,
+                execution_timeout=job.timeout,
+                config=config,
+            )
+        except PapermillExecutionError as error:
+            raise _failure(job, partial, str(error)) from None
+        except (RuntimeError, TimeoutError) as error:  # the kernel died, or a cell took longer than the preset allows
+            raise _failure(job, partial, f"{type(error).__name__}: {error}") from error
 
 
 def _failure(job: Job, partial: Path, traceback: str) -> Failed:

@@ -1,0 +1,182 @@
+"""The command line: ``python -m lib --help``."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import click
+from tqdm import tqdm
+
+from lib.models import data
+from lib.study import pages, parameters, runs, sweeps
+
+Given = tuple[tuple[str, str], ...]
+
+preset_option = click.option(
+    "--preset", default="quick", show_default=True, metavar="NAME", help="Budget: smoke, quick or paper."
+)
+jobs_option = click.option(
+    "--jobs", type=click.IntRange(min=1), default=min(4, os.cpu_count() or 1), show_default="cores, at most 4",
+    help="Notebooks executed side by side.",
+)  # fmt: skip
+
+
+def parameter_option(meaning: str) -> Callable:
+    """The option ``-p NAME VALUE``."""
+    return click.option("-p", "given", nargs=2, multiple=True, metavar="NAME VALUE", help=meaning)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Did this generative model learn, or did it memorise?
+
+    Example: python -m lib run line_densities -p rank 10
+    """
+
+
+@main.command("list")
+def list_() -> None:
+    """Show the chapters, their parameters, and what each preset takes.
+
+    Example: python -m lib list
+    """
+    budgets = {name: parameters.preset(name)["notebooks"] for name in parameters.presets()}
+    for path in parameters.notebooks():
+        minutes = ", ".join(f"{name} {_minutes(budget[path.stem]['minutes'])}" for name, budget in budgets.items())
+        click.secho(f"{path.stem[3:]}", bold=True, nl=False)
+        click.echo(f"  ({path.stem}; {minutes})")
+        for parameter in parameters.declared(path).values():
+            accepted = f"  [{parameter.condition}]" if parameter.condition else ""
+            declaration = f"{parameter.name}: {parameter.type} = {parameter.default}"
+            click.echo(f"    {declaration:<34} {parameter.help}{accepted}")
+
+
+@main.command()
+@preset_option
+@jobs_option
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+def book(preset: str, jobs: int, device: str) -> None:
+    """Execute every notebook and render the book. Runs that are there and unchanged are used again.
+
+    Example: python -m lib book --preset quick --jobs 2
+    """
+    todo = runs.jobs(preset, {"device": device})
+    done, started = [], time.monotonic()
+    executor = ThreadPoolExecutor(jobs)
+    with tqdm(total=len(todo), desc="chapters", unit="chapter", disable=None, file=sys.stdout) as bar:
+        for job, record in runs.execute_all(todo, executor):
+            bar.write(_line(job, record), file=sys.stdout)
+            bar.update()
+            done.append((job, record))
+    click.echo(f"all chapters: {time.monotonic() - started:.0f} s; rendering ...")
+    index = pages.render(sorted(done, key=lambda run: run[0].notebook))
+    click.echo(f"the book: {index}  ({time.monotonic() - started:.0f} s in all)")
+
+
+@main.command()
+@click.argument("notebook")
+@parameter_option("A parameter of this notebook, as often as you like.")
+@preset_option
+def run(notebook: str, given: Given, preset: str) -> None:
+    """Run one chapter, with other parameters if you give some, and make its page.
+
+    Example: python -m lib run line_densities -p rank 10 -p dataset folder:my_images
+    """
+    job = runs.job(parameters.find(notebook), preset, _named(given))
+    record = runs.execute(job, progress=True)
+    click.echo(_line(job, record))
+    page = pages.render_one((job, record), job.folder / f"{job.notebook.stem}-page")
+    click.echo(f"notebook: {job.output}\nnumbers:  {job.record}\npage:     {page}")
+
+
+@main.command()
+@click.argument("notebook")
+@parameter_option("A parameter and its values, separated by commas.")
+@preset_option
+@jobs_option
+def sweep(notebook: str, given: Given, preset: str, jobs: int) -> None:
+    """Run one chapter over a grid of parameters, and write one table and one figure over it.
+
+    Example: python -m lib sweep line_densities -p rank 5,10,14,20
+    """
+    named = _named(given)
+    if not named:
+        raise parameters.Refused("a sweep needs at least one -p NAME A,B,C")
+    path = parameters.find(notebook)
+    todo = [runs.job(path, preset, point) for point in parameters.grid(named)]
+    done = {}
+    with tqdm(total=len(todo), desc="runs", unit="run", disable=None, file=sys.stdout) as bar:
+        for job, record in runs.execute_all(todo, ThreadPoolExecutor(jobs)):
+            bar.write(_line(job, record), file=sys.stdout)
+            bar.update()
+            done[job.folder] = (job, record)
+    folder = runs.RUNS / preset / f"{path.stem}-sweep-{'-'.join(named)}"
+    table, figure = sweeps.summarise([done[job.folder] for job in todo], list(named), folder)
+    click.echo(f"table:  {table}\nfigure: {figure}")
+
+
+@main.command("data")
+@click.argument("dataset", default="mnist")
+def data_(dataset: str) -> None:
+    """Check a data set and say what is in it.
+
+    Example: python -m lib data folder:my_images
+    """
+    loaded = data.load(dataset)
+    click.echo(f"{loaded.name}: {len(loaded.train)} training and {len(loaded.test)} test images of "
+               f"{list(loaded.train.shape[1:])}, {len(loaded.train_labels.unique())} classes, SHA-256 {loaded.digest}")  # fmt: skip
+
+
+def _named(given: Given) -> dict[str, str]:
+    names = [name for name, _ in given]
+    if len(set(names)) < len(names):
+        raise parameters.Refused(f"a parameter was given twice: {', '.join(names)}")
+    return dict(given)
+
+
+def _line(job: runs.Job, record: dict) -> str:
+    label = job.folder.name if job.folder.parent.parent == runs.RUNS else job.notebook.stem
+    memory = f"{record['peak_memory_bytes'] / 2**30:.1f} GiB"
+    took = (
+        "unchanged, used again" if record.get("reused") else f"{record['seconds']:.0f} s, {memory}, {record['device']}"
+    )
+    return f"{label}: {took}"
+
+
+def _minutes(minutes: float | None) -> str:
+    return "not measured" if minutes is None else f"about {minutes:g} min"
+
+
+def cli() -> None:
+    """Run the command line: 0 is success, 1 a failed notebook or build, 2 a request that was refused, 130 Ctrl-C."""
+    try:
+        main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help())
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (parameters.Refused, data.DataError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except (runs.Failed, pages.BuildFailed, subprocess.SubprocessError) as error:
+        click.echo(f"error: {error}", err=True)
+        _stop(1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what is finished is kept, the same command goes on from there", err=True)
+        _stop(130)
+
+
+def _stop(code: int) -> None:
+    # Threads that still wait for their kernels would hold the process; kernels notice their parent's end and follow.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,1 @@
+"""Measure them: pure functions of a decoder and tensors."""

@@ -1,0 +1,82 @@
+r"""The density that a decoder induces on its image.
+
+For latents :math:`z \sim N(0, I)` and :math:`x = f(z)` with singular values :math:`\sigma_1 \ge \sigma_2 \ge \dots` of the
+Jacobian at ``z``, Feiszli 2017 (equation 2) takes
+
+.. math:: \log \tilde p(x) = \log p(z) - \sum_{i \le r} \log \sigma_i .
+
+The rank ``r`` is a decision, and it sets the unit: nats per (output unit)^r. Densities of different rank cannot be
+compared, so the rank is one integer for all points of a call, and a threshold that moves it has a function of its own.
+"""
+
+import math
+
+import torch
+
+from lib.measures.axes import Along, Decoder, Latents, PerSample, SingularValues
+from lib.measures.jacobian import singular_values
+
+
+def log_density(decoder: Decoder, z: Latents, rank: int | None = None, *, chunk: int | None = None) -> PerSample:
+    r"""Log density on the image, :math:`\log N(z; 0, I) - \sum_{i \le r} \log \sigma_i(z)`, in nats.
+
+    Args:
+        decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
+        z: latents.
+        rank: ``r``, the number of singular values that count; by default all ``min(pixels, latent)`` of them.
+        chunk: points at a time, see :func:`lib.measures.jacobian.jacobian`.
+
+    Raises:
+        ValueError: ``rank`` is impossible, or some point has fewer than ``rank`` singular values above rounding.
+
+    Source: Feiszli 2017, equations 1 and 2.
+    """
+    spectrum = singular_values(decoder, z, chunk=chunk)
+    rank = spectrum.shape[1] if rank is None else rank
+    check_rank(spectrum, rank, pixels=decoder(z[:1]).numel())
+    return log_prior(z) - spectrum[:, :rank].log().sum(1)
+
+
+def log_prior(z: Latents) -> PerSample:
+    r"""The standard normal prior :math:`\log N(z; 0, I)`, in nats."""
+    return -0.5 * (z.square().sum(1) + z.shape[1] * math.log(2 * math.pi))
+
+
+def log_density_by_rank(z: Latents, spectrum: SingularValues) -> Along:
+    """:func:`log_density` for every rank at once: column ``r - 1`` is rank ``r``. ``-log 0 = inf`` past a point's rank."""
+    return log_prior(z)[:, None] - spectrum.log().cumsum(1)
+
+
+def log_density_by_threshold(z: Latents, spectrum: SingularValues, threshold: float, *, relative: bool) -> PerSample:
+    r"""The density with every singular value below a threshold "considered to be zero" (Feiszli 2017, section 3).
+
+    The rank then differs from point to point, and with it the unit of the density: to be shown, not to be used.
+
+    Args:
+        spectrum: singular values at ``z``.
+        threshold: in output units per latent unit, or as a share of each point's largest if ``relative``.
+    """
+    floor = threshold * spectrum[:, :1] if relative else threshold
+    return log_prior(z) - torch.where(spectrum > floor, spectrum, 1.0).log().sum(1)
+
+
+def check_rank(spectrum: SingularValues, rank: int, *, pixels: int) -> None:
+    """Refuse a rank that the decoder does not have.
+
+    Raises:
+        ValueError: ``rank`` is outside ``1..min(pixels, latent)``, or below rounding at some points, which are counted.
+    """
+    largest = spectrum.shape[1]
+    if not 1 <= rank <= largest:
+        raise ValueError(
+            f"rank must be in 1..{largest} for this decoder (the smaller of latents and pixels), got {rank}"
+        )
+    # The usual tolerance of a numerical rank: what rounding alone can leave of a zero singular value.
+    floor = spectrum[:, :1] * max(pixels, largest) * torch.finfo(spectrum.dtype).eps
+    ranks = (spectrum > floor).sum(1)
+    short = ranks < rank
+    if short.any():
+        raise ValueError(
+            f"the Jacobian has rank {int(ranks.min())} at the worst of {int(short.sum())} of {len(spectrum)} points; "
+            f"rank={rank} was asked for"
+        )

@@ -1,0 +1,72 @@
+"""The uncertainty of a statistic: a value, its bootstrap interval, and what had to be left out of it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import bootstrap
+from torch import Tensor
+
+
+class Estimate(NamedTuple):
+    """A number and how far to trust it."""
+
+    value: float
+    low: float
+    """lower end of the 95 % interval"""
+    high: float
+    """upper end"""
+    n: int
+    """points that entered"""
+    missing: int = 0
+    """points without a value (NaN), counted here and nowhere else"""
+
+
+def estimate(values: Float[Tensor, " points"], statistic: Callable = np.mean, *, seed: int = 0) -> Estimate:
+    """A statistic over points with its 95 % bias-corrected and accelerated bootstrap interval.
+
+    Points are resampled; the model stays as it is, so this is the uncertainty over the data's points, not over fits.
+
+    Args:
+        values: one number per point; NaN is a point without one.
+        statistic: of an array along ``axis``, as ``numpy.mean`` or ``numpy.median``.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: fewer than three points have a value, or one is infinite.
+    """
+    return _bootstrap([values], statistic, "BCa", seed)
+
+
+def difference(
+    first: Float[Tensor, " points"],
+    second: Float[Tensor, " others"],
+    statistic: Callable = lambda a, b, axis=-1: np.mean(a, axis) - np.mean(b, axis),
+    *,
+    seed: int = 0,
+) -> Estimate:
+    """The difference of two means, or another statistic of two groups, with its 95 % percentile bootstrap interval.
+
+    The groups are resampled independently; ``n`` and ``missing`` count both. Otherwise as :func:`estimate`.
+    """
+    return _bootstrap([first, second], statistic, "percentile", seed)
+
+
+def _bootstrap(groups: list[Tensor], statistic: Callable, method: str, seed: int) -> Estimate:
+    known, total = [], 0
+    for group in groups:
+        numbers = group.double().cpu().numpy()
+        kept = numbers[~np.isnan(numbers)]
+        if len(kept) < 3 or not np.isfinite(kept).all():
+            raise ValueError(
+                f"an interval needs at least 3 values and all finite; {len(kept)} of {len(numbers)} are not NaN"
+            )
+        known.append(kept)
+        total += len(numbers)
+    value = low = high = float(statistic(*known))
+    if any(np.ptp(kept) > 0 for kept in known):  # equal values have no error, which the bootstrap cannot express
+        rng = np.random.default_rng(seed)
+        low, high = bootstrap(known, statistic, n_resamples=2000, batch=200, method=method, rng=rng).confidence_interval
+    entered = sum(map(len, known))
+    return Estimate(value, float(low), float(high), entered, total - entered)

@@ -1,0 +1,1 @@
+"""Make the models: data, architectures, training, and the cache of fits."""

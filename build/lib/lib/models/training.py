@@ -1,0 +1,158 @@
+"""Fit models. Same specification, data and machine: same weights, bit for bit, also after an interruption."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.distributions import Independent, Normal, kl_divergence
+from tqdm import tqdm
+
+from lib.models import store
+from lib.models.data import Dataset
+from lib.models.networks import ConvVAE
+
+LOG_EVERY = 25
+CHECKPOINT_EVERY = 500
+
+
+@dataclass(frozen=True)
+class VAE:
+    """Everything that decides a fit of :class:`lib.models.networks.ConvVAE`, apart from the data."""
+
+    examples: int
+    """training images, drawn without replacement; zero means all"""
+    steps: int = 3000
+    batch: int = 32
+    seed: int = 0
+    latent: int = 100  # Feiszli 2017, section 5.3; the paper is silent on everything below
+    width: int = 16
+    hidden: int = 256
+    variance: float = 0.1
+    rate: float = 3e-3
+    """peak learning rate of Adam: a tenth of the steps up, then half a cosine down to zero"""
+
+
+class Fitted(NamedTuple):
+    """A fitted model and what it was fitted on."""
+
+    model: ConvVAE
+    index: Int64[Tensor, " examples"]
+    """which training images"""
+    losses: Float[Tensor, " records"]
+    """negative evidence lower bound over training, nats per image, mean of every 25 steps"""
+
+
+def fit_vaes(specs: Sequence[VAE], dataset: Dataset, device: str, *, folder: Path = store.FITS) -> list[Fitted]:
+    """Fit the models, or load the fits. They come in evaluation mode, on ``device``.
+
+    Raises:
+        ValueError: more examples than the data set has.
+        FloatingPointError: a loss that is not finite.
+    """
+    train = dataset.train
+    for spec in specs:
+        if not 0 <= spec.examples <= len(train):
+            raise ValueError(f"examples must be in 0..{len(train)} (0: all) for {dataset.name}, got {spec.examples}")
+
+    def build(full: Mapping, checkpoint: Path) -> store.Tensors:
+        spec = VAE(**full["model"])
+        x = (2 * train[examples(spec, len(train))] - 1).to(device)
+        model, losses = _train(_network(spec, train).to(device), x, spec, checkpoint)
+        return {**model.state_dict(), "losses": losses}
+
+    full_specs = [_full(spec, dataset, device) for spec in specs]
+    fits = []
+    for spec, tensors in zip(specs, store.fetch(full_specs, build, folder=folder), strict=True):
+        losses = tensors.pop("losses")
+        model = _network(spec, train)
+        model.load_state_dict(tensors)
+        fits.append(Fitted(model.to(device).eval().requires_grad_(False), examples(spec, len(train)), losses))
+    return fits
+
+
+def examples(spec: VAE, available: int) -> Int64[Tensor, " examples"]:
+    """Which training images a model is fitted on: the first of a permutation that depends on the seed alone."""
+    order = np.random.default_rng([spec.seed, available]).permutation(available)
+    return torch.from_numpy(np.sort(order[: spec.examples or available]))
+
+
+def negative_elbo(
+    model: ConvVAE, x: Float[Tensor, "batch *shape"], *, generator: torch.Generator
+) -> Float[Tensor, " batch"]:
+    r"""Negative evidence lower bound :math:`KL(q(z|x) \| p(z)) - \log p(x | z)` with one :math:`z \sim q(z|x)`, in nats."""
+    posterior = model.encode(x)
+    noise = torch.randn(posterior.mean.shape, generator=generator, device=x.device, dtype=x.dtype)
+    z = posterior.mean + posterior.stddev * noise
+    prior = Independent(Normal(torch.zeros_like(z), torch.ones_like(z)), 1)
+    return kl_divergence(posterior, prior) - model.decode(z).log_prob(x)
+
+
+def _full(spec: VAE, dataset: Dataset, device: str) -> dict:
+    # The kind of device is part of the identity: its arithmetic differs in the last bits.
+    return {"model": asdict(spec), "data": dataset.digest, "device": torch.device(device).type}
+
+
+def _network(spec: VAE, images: Tensor) -> ConvVAE:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        return ConvVAE(images.shape[1:], spec.latent, spec.width, spec.hidden, spec.variance)
+
+
+def _train(model: ConvVAE, x: Tensor, spec: VAE, checkpoint: Path) -> tuple[ConvVAE, Tensor]:
+    parameters = list(model.parameters())
+    optimizer = torch.optim.Adam(parameters, fused=True)
+    losses = torch.zeros(math.ceil(spec.steps / LOG_EVERY), device=x.device)
+    start = _resume(checkpoint, model, optimizer, losses)
+    label = f"{spec.examples or len(x)} images"
+    for step in tqdm(range(start, spec.steps), desc=label, initial=start, total=spec.steps, unit="step"):
+        # Noise and batch belong to (seed, step), so that a resumed run goes on as if it had never stopped.
+        seed = int(np.random.SeedSequence([spec.seed, step]).generate_state(1)[0])
+        generator = torch.Generator(x.device).manual_seed(seed)
+        batch = x[torch.randint(len(x), (spec.batch,), generator=generator, device=x.device)]
+        optimizer.param_groups[0]["lr"] = _rate(spec, step)
+        loss = negative_elbo(model, batch, generator=generator).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses[step // LOG_EVERY] += loss.detach() / min(LOG_EVERY, spec.steps - step // LOG_EVERY * LOG_EVERY)
+        if (step + 1) % LOG_EVERY == 0 and not losses[step // LOG_EVERY].isfinite():
+            raise FloatingPointError(f"the loss of the model of {label} is not finite by step {step}; try a lower rate")
+        if (step + 1) % CHECKPOINT_EVERY == 0:
+            _save(checkpoint, model, optimizer, losses, step + 1)
+    return model, losses
+
+
+def _rate(spec: VAE, step: int) -> float:
+    done = (step + 1) / spec.steps
+    return spec.rate * min(1, 10 * done) * (1 + math.cos(math.pi * done)) / 2
+
+
+def _save(path: Path, model: ConvVAE, optimizer: torch.optim.Adam, losses: Tensor, step: int) -> None:
+    moments = {
+        f"adam.{index}.{name}": value
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+    store.write(path, {**model.state_dict(), **moments, "losses": losses, "step": torch.tensor(step)})
+
+
+def _resume(path: Path, model: ConvVAE, optimizer: torch.optim.Adam, losses: Tensor) -> int:
+    """Load a checkpoint in place and say which step comes next; zero without one."""
+    tensors = store.read(path)
+    if tensors is None:
+        return 0
+    losses.copy_(tensors.pop("losses"))
+    step = int(tensors.pop("step"))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name in [name for name in tensors if name.startswith("adam.")]:
+        _, index, moment = name.split(".")
+        moments.setdefault(int(index), {})[moment] = tensors.pop(name)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    model.load_state_dict(tensors)
+    return step

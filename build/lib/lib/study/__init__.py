@@ -1,0 +1,1 @@
+"""Turn the measurements into a book."""

@@ -1,0 +1,216 @@
+"""What a notebook can be run with: declared in its parameters cell, budgeted by presets, checked before anything runs.
+
+A line of the cell tagged ``parameters`` declares a name, a type, a default, a help text and, after ``|``, a condition that
+may use the other parameters::
+
+    rank: int = 14  # singular values in the density | 1 ≤ rank ≤ latent
+
+(With ≤ and ≥, since papermill does not read a line that has a second equals sign.)
+"""
+
+import ast
+import itertools
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import papermill
+import torch
+import yaml
+
+from lib.models.data import ACCEPTED, ROOT
+
+NOTEBOOKS = ROOT / "notebooks"
+BUILTINS = {"__builtins__": {}, "min": min, "max": max, "len": len}
+
+
+class Refused(ValueError):
+    """A request that cannot be met as it was put; the message says what was given and what is accepted."""
+
+
+class Parameter(NamedTuple):
+    """One line of a parameters cell."""
+
+    name: str
+    type: str
+    default: object
+    help: str
+    condition: str
+
+
+def notebooks() -> list[Path]:
+    """All notebooks, in the order of the book."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def find(name: str) -> Path:
+    """A notebook by its file's name, with or without its number and its suffix."""
+    wanted = name.removesuffix(".ipynb")
+    names = {path.stem: path for path in notebooks()}
+    for stem, path in names.items():
+        if wanted in (stem, stem[3:]):
+            return path
+    raise Refused(f"unknown notebook {name!r}; accepted: {', '.join(stem[3:] for stem in names)}")
+
+
+def declared(path: Path) -> dict[str, Parameter]:
+    """The parameters that a notebook declares, in its order.
+
+    Raises:
+        Refused: a line that cannot be understood, with the line.
+    """
+    found = {}
+    for name, entry in papermill.inspect_notebook(path).items():
+        kind = entry["inferred_type_name"]
+        if kind not in CONVERTERS:
+            raise Refused(f"{path.name}: {name} has type {kind}; accepted: {', '.join(CONVERTERS)}")
+        text, _, condition = (part.strip() for part in entry["help"].partition("|"))
+        found[name] = Parameter(name, kind, ast.literal_eval(entry["default"]), text, condition)
+    return found
+
+
+def presets() -> list[str]:
+    """The names of the presets."""
+    return sorted(path.stem for path in (NOTEBOOKS / "presets").glob("*.yml"))
+
+
+def preset(name: str) -> dict:
+    """A preset: ``timeout`` in seconds per cell, and per notebook its expected ``minutes`` and ``parameters``."""
+    if name not in presets():
+        raise Refused(f"unknown preset {name!r}; accepted: {', '.join(presets())}")
+    return yaml.safe_load((NOTEBOOKS / "presets" / f"{name}.yml").read_text())
+
+
+def for_run(path: Path, preset_name: str, given: Mapping[str, str]) -> dict[str, object]:
+    """All parameters of a run but ``results``: the preset's, then what was given as text, checked together.
+
+    Raises:
+        Refused: an unknown name, a wrong type, an impossible value, an unknown data set or an unavailable device.
+    """
+    known = declared(path)
+    budget = preset(preset_name)["notebooks"].get(path.stem, {}).get("parameters", {})
+    for name in (*budget, *given):
+        if name not in known or name == "results":
+            names = ", ".join(name for name in known if name != "results")
+            raise Refused(f"{path.stem} has no parameter {name!r}; accepted: {names}")
+    values = {name: parameter.default for name, parameter in known.items() if name != "results"}
+    values |= {name: convert(known[name], value) for name, value in budget.items()}
+    values |= {name: convert(known[name], text) for name, text in given.items()}
+    for name in values:
+        check_condition(known[name], values)
+    values["dataset"] = _known_dataset(str(values["dataset"]))
+    choose_device(str(values["device"]))
+    return values
+
+
+def grid(given: Mapping[str, str]) -> list[dict[str, str]]:
+    """All combinations of comma-separated values; commas inside square brackets do not separate."""
+    axes = [[(name, text) for text in re.split(r",(?![^\[]*\])", texts)] for name, texts in given.items()]
+    return [dict(combination) for combination in itertools.product(*axes)]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is the accelerator of this machine if it has one, otherwise its processor."""
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        here = ["auto", "cpu", *([accelerator.type] if accelerator else [])]
+        raise Refused(f"device {name!r} is not available here; accepted: {', '.join(here)}") from None
+    return device
+
+
+def convert(parameter: Parameter, value: object) -> object:
+    """A value of the declared type, from text or from YAML.
+
+    Raises:
+        Refused: the value is not of that type.
+    """
+    try:
+        return CONVERTERS[parameter.type](value)
+    except (ValueError, TypeError):
+        raise Refused(f"{parameter.name} must be of type {parameter.type}, got {value!r}") from None
+
+
+def check_condition(parameter: Parameter, values: Mapping[str, object]) -> None:
+    """Refuse a value outside the range that the notebook declares for it.
+
+    Raises:
+        Refused: with the value, the condition, and the other parameters that the condition reads.
+    """
+    if not parameter.condition:
+        return
+    try:
+        # The condition is the notebook's own code, which is about to be executed anyway.
+        holds = eval(_python(parameter.condition), BUILTINS, dict(values))
+    except (TypeError, ValueError):
+        holds = False
+    if not holds:
+        names = {node.id for node in ast.walk(ast.parse(_python(parameter.condition))) if isinstance(node, ast.Name)}
+        others = ", ".join(f"{name}={values[name]}" for name in sorted(names & values.keys() - {parameter.name}))
+        raise Refused(
+            f"{parameter.name}={values[parameter.name]} is impossible; accepted: {parameter.condition}"
+            + (f", with {others}" if others else "")
+        )
+
+
+def _python(condition: str) -> str:
+    return condition.replace("≤", "<=").replace("≥", ">=")
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, bool | float):
+        raise TypeError
+    return int(value)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    number = float(value)
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError
+    return number
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _flag(value: object) -> bool:
+    if str(value).lower() not in ("true", "false"):
+        raise ValueError
+    return str(value).lower() == "true"
+
+
+def _list(convert_item: Callable) -> Callable:
+    def convert_list(value: object) -> list:
+        items = value.strip("[] ").split(",") if isinstance(value, str) else list(value)
+        return [convert_item(item) for item in items]
+
+    return convert_list
+
+
+CONVERTERS: dict[str, Callable] = {
+    "int": _integer,
+    "float": _number,
+    "str": _text,
+    "bool": _flag,
+    "list[int]": _list(_integer),
+    "list[float]": _list(_number),
+}
+
+
+def _known_dataset(name: str) -> str:
+    if name == "mnist":
+        return name
+    folder = Path(name.removeprefix("folder:")).expanduser()
+    if name.startswith("folder:") and folder.is_dir():
+        return f"folder:{folder.resolve()}"
+    raise Refused(f"dataset {name!r} is unknown or not there; accepted: {ACCEPTED}")

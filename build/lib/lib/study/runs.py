@@ -1,0 +1,212 @@
+"""Run notebooks: one notebook, one parameter set, one output folder, with where the numbers came from beside them."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from lib.models.data import ROOT
+from lib.models.store import source_digest, write_atomically
+from lib.study import parameters
+
+RUNS = ROOT / "_build" / "runs"
+PACKAGES = ("torch", "numpy", "scipy", "scikit-dimension", "papermill", "jupyter-book")
+
+
+class Failed(RuntimeError):
+    """A notebook that raised; the message has its traceback and the notebook's path."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to make."""
+
+    notebook: Path
+    parameters: Mapping[str, object]
+    folder: Path
+    timeout: int
+    """seconds a cell may take"""
+
+    @property
+    def output(self) -> Path:
+        """The executed notebook."""
+        return self.folder / self.notebook.name
+
+    @property
+    def record(self) -> Path:
+        """The numbers and their provenance."""
+        return self.folder / f"{self.notebook.stem}.json"
+
+
+def job(notebook: Path, preset: str, given: Mapping[str, str]) -> Job:
+    """A checked job. What was given for this run alone names a folder of its own, so the book's runs stay as they are."""
+    values = parameters.for_run(notebook, preset, given)
+    label = "+".join([notebook.stem, *(f"{name}={text}" for name, text in sorted(given.items()))])
+    if re.search(r"[^\w.,=+\[\]-]", label) or len(label) > 100:
+        label = f"{notebook.stem}+{hashlib.sha256(label.encode()).hexdigest()[:12]}"
+    folder = RUNS / preset / label if given else RUNS / preset
+    return Job(notebook, values, folder, parameters.preset(preset)["timeout"])
+
+
+def jobs(preset: str, given: Mapping[str, str]) -> list[Job]:
+    """The book's runs, the longest first. What is given goes to every notebook that has such a parameter.
+
+    It does not name a folder of its own here: the book is the preset's.
+    """
+    book = parameters.preset(preset)["notebooks"]
+    made = []
+    for path in parameters.notebooks():
+        known = {name: text for name, text in given.items() if name in parameters.declared(path)}
+        values = parameters.for_run(path, preset, known)
+        made.append(Job(path, values, RUNS / preset, parameters.preset(preset)["timeout"]))
+    return sorted(made, key=lambda job: -(book[job.notebook.stem]["minutes"] or 0))
+
+
+def execute_all(todo: list[Job], executor: Executor) -> Iterator[tuple[Job, dict]]:
+    """Execute jobs on any executor and yield each with its record as it ends.
+
+    Raises:
+        Failed: from the first job that failed; those not begun are cancelled.
+    """
+    futures = {executor.submit(execute, job): job for job in todo}
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def execute(job: Job, *, progress: bool = False) -> dict:
+    """Execute a job unless its finished run is there already, and return its record.
+
+    Raises:
+        Failed: a cell raised. The notebook with the error is kept under another name, which no book is made from.
+    """
+    finished = load(job)
+    if finished:
+        return {**finished, "reused": True}
+    partial = job.folder / "partial" / job.notebook.name
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    values_path = job.folder / f"{job.notebook.stem}.values.json"
+    for stale in (job.record, job.output, values_path):
+        stale.unlink(missing_ok=True)
+    started = time.monotonic()
+    _papermill(job, partial, progress=progress)
+    content = _page(partial)
+    record = {
+        **json.loads(values_path.read_text()),
+        "notebook": job.notebook.stem,
+        "parameters": dict(job.parameters),
+        "seconds": round(time.monotonic() - started, 1),
+        "commit": commit(),
+        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
+        "key": key(job),
+        "notebook_sha256": hashlib.sha256(content).hexdigest(),
+    }
+    write_atomically(job.output, content)
+    write_atomically(
+        job.record, json.dumps(record, indent=1, ensure_ascii=False).encode()
+    )  # last: it makes the run count
+    for spent in (values_path, partial):
+        spent.unlink()
+    return record
+
+
+def load(job: Job) -> dict | None:
+    """The record of a finished run of exactly this job, or None. A run on your own images is always made anew."""
+    try:
+        record = json.loads(job.record.read_text())
+        intact = hashlib.sha256(job.output.read_bytes()).hexdigest() == record["notebook_sha256"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+    own_data = str(job.parameters["dataset"]).startswith("folder:")
+    return record if intact and record["key"] == key(job) and not own_data else None
+
+
+def key(job: Job) -> str:
+    """What a run depends on: notebook, parameters, code and torch."""
+    code = [source_digest(ROOT / "lib"), source_digest(ROOT / "benchmarks"), importlib.metadata.version("torch")]
+    content = [job.notebook.read_text(), dict(job.parameters), (ROOT / "book" / "claims.yml").read_text(), code]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def commit() -> str:
+    """The commit that is checked out, with ``+`` if files differ from it; ``unknown`` outside a repository."""
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return run.stdout.strip()
+
+
+def threads() -> int:
+    """Threads of each notebook: the machine's cores over the notebooks that run side by side by default.
+
+    It does not depend on how many really do, so that results do not either.
+    """
+    cores = os.cpu_count() or 1
+    return max(1, cores // min(cores, len(parameters.notebooks())))
+
+
+def _papermill(job: Job, partial: Path, *, progress: bool) -> None:
+    # Kernels inherit the environment of this process; every run sets the same values.
+    os.environ.update({"OMP_NUM_THREADS": str(threads()), "MKL_NUM_THREADS": str(threads()), "PYTHONHASHSEED": "0"})
+    os.environ["TQDM_DISABLE"] = "1"
+    injected = {
+        **job.parameters,
+        "results": str(job.folder.relative_to(ROOT) if job.folder.is_relative_to(ROOT) else job.folder),
+    }
+    try:
+        papermill.execute_notebook(
+            job.notebook,
+            partial,
+            parameters=injected,
+            kernel_name="python3",
+            cwd=ROOT,
+            progress_bar=progress,
+            execution_timeout=job.timeout,
+            # Sockets in the file system: no port that two kernels could both be given, nothing that others can read.
+            config=Config({"KernelManager": {"transport": "ipc"}}),
+        )
+    except PapermillExecutionError as error:
+        raise _failure(job, partial, str(error)) from None
+    except (RuntimeError, TimeoutError) as error:  # the kernel died, or a cell took longer than the preset allows
+        raise _failure(job, partial, f"{type(error).__name__}: {error}") from error
+
+
+def _failure(job: Job, partial: Path, traceback: str) -> Failed:
+    kept = job.folder / f"{job.notebook.stem}.failed.ipynb"
+    if partial.exists():
+        partial.replace(kept)
+    return Failed(f"{traceback}\n{job.notebook.stem} failed; the notebook with its error: {kept}")
+
+
+def _page(executed: Path) -> bytes:
+    """The executed notebook as a page shows it: the parameters folded away, without papermill's own times and paths."""
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata["tags"].append("hide-input")
+            cell.metadata["mystnb"] = {"code_prompt_show": "Parameters used for this run", "code_prompt_hide": "Hide"}
+            cell.source = "\n".join(line for line in cell.source.splitlines() if line != "# Parameters")
+    return nbformat.writes(notebook).encode()

@@ -1,0 +1,62 @@
+"""The runs of a sweep as one table and one figure."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from lib.models.store import write_atomically
+from lib.study.claims import as_estimate
+from lib.study.runs import Job
+
+
+def summarise(runs: Sequence[tuple[Job, dict]], swept: Sequence[str], folder: Path) -> tuple[Path, Path]:
+    """Write ``sweep.csv``, one line per run and value with its interval, and ``sweep.png``, one panel per value.
+
+    Args:
+        runs: jobs with their records.
+        swept: the parameters that vary; the first is the horizontal axis.
+        folder: where to write.
+    """
+    rows = [
+        [*(job.parameters[name] for name in swept), value, *as_estimate(number), str(job.output)]
+        for job, record in runs
+        for value, number in record["values"].items()
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([*swept, "value", "estimate", "low", "high", "n", "missing", "notebook"])
+    writer.writerows(rows)
+    write_atomically(folder / "sweep.csv", text.getvalue().encode())
+    image = io.BytesIO()
+    _draw(rows, swept).savefig(image, dpi=120)
+    plt.close("all")
+    write_atomically(folder / "sweep.png", image.getvalue())
+    return folder / "sweep.csv", folder / "sweep.png"
+
+
+def _draw(rows: Sequence[Sequence], swept: Sequence[str]) -> plt.Figure:
+    count = len(swept)
+    names = list(dict.fromkeys(row[count] for row in rows))
+    columns = min(3, len(names))
+    lines = -(-len(names) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(4 * columns, 3 * lines), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    for axis, name in zip(axes.flat, names, strict=False):
+        mine = [row for row in rows if row[count] == name]
+        for others in dict.fromkeys(tuple(map(str, row[1:count])) for row in mine):
+            chosen = [row for row in mine if tuple(map(str, row[1:count])) == others]
+            label = ", ".join(f"{parameter} = {value}" for parameter, value in zip(swept[1:], others, strict=True))
+            x = [row[0] if isinstance(row[0], int | float) else str(row[0]) for row in chosen]
+            middle, low, high = (np.array([row[count + offset] for row in chosen], dtype=float) for offset in (1, 2, 3))
+            # A BCa interval may exclude its own estimate; an error bar cannot point inwards.
+            bars = np.clip([middle - low, high - middle], 0, None)
+            axis.errorbar(x, middle, yerr=bars, marker="o", capsize=3, label=label or None)
+        axis.set(title=name, xlabel=swept[0])
+        if count > 1:
+            axis.legend(fontsize="small")
+    return figure

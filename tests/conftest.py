@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    """float64 and one seed in every test."""
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def affine(pixels, latent, rank=None, seed=0):
+    """A random affine decoder with its matrix; of full rank unless told otherwise."""
+    generator = torch.Generator().manual_seed(seed)
+    inner = min(pixels, latent) if rank is None else rank
+    left = torch.randn(pixels, inner, generator=generator)
+    right = torch.randn(inner, latent, generator=generator)
+    matrix = left @ right
+    offset = torch.randn(pixels, generator=generator)
+    return (lambda z: z @ matrix.T.to(z) + offset.to(z)), matrix
+
+
+def sphere(z):
+    """The unit sphere by polar angle and azimuth: log volume log sin(theta)."""
+    theta, phi = z.unbind(1)
+    return torch.stack([theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()], dim=1)
+
+
+def torus(z, large=2.0, small=0.5):
+    """A torus by its two angles: log volume log(small (large + small cos v))."""
+    u, v = z.unbind(1)
+    ring = large + small * v.cos()
+    return torch.stack([ring * u.cos(), ring * u.sin(), small * v.sin()], dim=1)

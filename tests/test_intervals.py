@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+import torch
+
+from lib.measures.intervals import difference, estimate
+
+
+def test_the_interval_of_a_normal_mean_is_the_textbooks():
+    values = torch.from_numpy(np.random.default_rng(0).normal(3, 2, 400))
+    found = estimate(values)
+    half = 1.96 * values.std() / 20
+    assert found.value == pytest.approx(values.mean().item())
+    assert found.low == pytest.approx(found.value - half.item(), abs=0.02)
+    assert found.high == pytest.approx(found.value + half.item(), abs=0.02)
+    assert (found.n, found.missing) == (400, 0)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    estimates = [estimate(torch.from_numpy(rng.exponential(1, 60)), seed=i) for i in range(120)]
+    assert 0.88 <= np.mean([e.low <= 1 <= e.high for e in estimates]) <= 1
+
+
+def test_equal_values_have_a_mean_without_error():
+    assert estimate(torch.full((5,), 2.0))[:3] == (2, 2, 2)
+
+
+def test_the_same_seed_gives_the_same_interval():
+    values = torch.randn(30)
+    assert estimate(values, seed=3) == estimate(values, seed=3) != estimate(values, seed=4)
+
+
+def test_missing_values_are_counted():
+    values = torch.tensor([1.0, torch.nan, 2.0, 3.0, torch.nan])
+    found = estimate(values, np.median)
+    assert (found.value, found.n, found.missing) == (2, 3, 2)
+
+
+def test_a_difference_of_means_is_antisymmetric():
+    a, b = torch.randn(40) + 1, torch.randn(50)
+    forth, back = difference(a, b), difference(b, a)
+    assert forth.value == pytest.approx(-back.value)
+    assert forth.low < forth.value < forth.high
+    assert forth.n == 90
+
+
+@pytest.mark.parametrize("values", [[], [1.0, 2.0], [1.0, 2.0, torch.inf], [torch.nan] * 5])
+def test_too_few_or_infinite_values_are_refused(values):
+    with pytest.raises(ValueError, match="at least 3 values and all finite"):
+        estimate(torch.tensor(values))
