@@ -30,8 +30,8 @@ class Row(NamedTuple):
 def compare(decoder: Decoder, z: Tensor, *, repeats: int = 3, loop_points: int = 4) -> list[Row]:
     """Time all methods in turn, ``repeats`` times, and keep the fastest of each.
 
-    The floor is ``latent`` passes of the decoder over the same batch. The one-at-a-time loop runs ``loop_points`` points
-    once and is scaled to the batch.
+    The floor is ``latent`` passes of the decoder over the same batch. The one-at-a-time loop runs ``loop_points``
+    points once and is scaled to the batch.
     """
     latent = z.shape[1]
     rank = min(latent, 14)

@@ -126,8 +126,10 @@ def data_(dataset: str) -> None:
     Example: python -m lib data folder:my_images
     """
     loaded = data.load(dataset)
-    click.echo(f"{loaded.name}: {len(loaded.train)} training and {len(loaded.test)} test images of "
-               f"{list(loaded.train.shape[1:])}, {len(loaded.train_labels.unique())} classes, SHA-256 {loaded.digest}")  # fmt: skip
+    click.echo(
+        f"{loaded.name}: {len(loaded.train)} training and {len(loaded.test)} test images of "
+        f"{list(loaded.train.shape[1:])} in {len(loaded.train_labels.unique())} classes, SHA-256 {loaded.digest}"
+    )
 
 
 def _named(given: Given) -> dict[str, str]:

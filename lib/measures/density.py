@@ -1,7 +1,7 @@
 r"""The density that a decoder induces on its image.
 
-For latents :math:`z \sim N(0, I)` and :math:`x = f(z)` with singular values :math:`\sigma_1 \ge \sigma_2 \ge \dots` of the
-Jacobian at ``z``, Feiszli 2017 (equation 2) takes
+For latents :math:`z \sim N(0, I)` and :math:`x = f(z)`, with :math:`\sigma_1 \ge \sigma_2 \ge \dots` the singular
+values of the Jacobian at ``z``, Feiszli 2017 (equation 2) takes
 
 .. math:: \log \tilde p(x) = \log p(z) - \sum_{i \le r} \log \sigma_i .
 
@@ -43,7 +43,7 @@ def log_prior(z: Latents) -> PerSample:
 
 
 def log_density_by_rank(z: Latents, spectrum: SingularValues) -> Along:
-    """:func:`log_density` for every rank at once: column ``r - 1`` is rank ``r``. ``-log 0 = inf`` past a point's rank."""
+    """:func:`log_density` for every rank at once: column ``r - 1`` is rank ``r``, infinite past a point's own rank."""
     return log_prior(z)[:, None] - spectrum.log().cumsum(1)
 
 

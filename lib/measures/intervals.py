@@ -22,6 +22,10 @@ class Estimate(NamedTuple):
     missing: int = 0
     """points without a value (NaN), counted here and nowhere else"""
 
+    def __str__(self) -> str:
+        """The value with its interval."""
+        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
 
 def estimate(values: Float[Tensor, " points"], statistic: Callable = np.mean, *, seed: int = 0) -> Estimate:
     """A statistic over points with its 95 % bias-corrected and accelerated bootstrap interval.

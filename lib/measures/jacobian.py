@@ -60,8 +60,8 @@ def singular_values(decoder: Decoder, z: Latents, *, chunk: int | None = None) -
 def singular_system(decoder: Decoder, z: Latents, *, chunk: int | None = None) -> SingularSystem:
     r"""Singular values together with the right singular vectors, from one Jacobian per point.
 
-    Vector ``k`` is the latent direction that moves the output by :math:`\sigma_k`. Its sign is arbitrary, and among equal
-    singular values (all degenerate directions, for instance) so is the vector. Arguments and errors are those of
+    Vector ``k`` is the latent direction that moves the output by :math:`\sigma_k`. Its sign is arbitrary, and so is the
+    vector among equal singular values (all degenerate directions, for instance). Arguments and errors are those of
     :func:`jacobian`.
     """
 

@@ -53,8 +53,8 @@ def line_density(
 def arclength(decoder: Decoder, z: Latents, step: Latents, t: Along) -> Along:
     r"""Arclength :math:`s_k = \sum_{j < k} \|f(z + t_{j+1} v) - f(z + t_j v)\|` of a path, with :math:`s_0 = 0`.
 
-    The sum in the paper's procedures has its index off by one (there :math:`s_1 = 0` and :math:`s_k` starts with the step
-    from :math:`x_1` to :math:`x_2`); this is what they mean.
+    The sum in the paper's procedures has its index off by one (there :math:`s_1 = 0`, and :math:`s_k` starts with the
+    step from :math:`x_1` to :math:`x_2`); this is what they mean.
 
     Args:
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
@@ -108,7 +108,7 @@ def decay(
     *,
     reach: float = REACH,
 ) -> PerSample:
-    """Mean over the radii of :func:`decay_by_radius`: strongly negative where the density peaks, as on memorised points.
+    """Mean over the radii of :func:`decay_by_radius`: very negative where the density peaks, as on memorised points.
 
     A path that never travels a radius within ``reach`` has no decay: it is NaN, to be counted, not left out in silence
     (:func:`lib.measures.intervals.estimate` does).
@@ -166,7 +166,7 @@ def decay_along(
     *,
     reach: float = REACH,
 ) -> Along:
-    """:func:`decay_by_radius` along any direction ``step``, given the log density ``centre`` at the points themselves."""
+    """:func:`decay_by_radius` along any direction ``step``, given the log density ``centre`` at the points."""
     if not radii or min(radii) <= 0 or not reach > 0:
         raise ValueError(f"radii and reach must be positive, got radii={list(radii)}, reach={reach}")
     forward = travel(decoder, z, step, radii, reach=reach)
@@ -190,8 +190,8 @@ def travel(
     """How far along ``step`` to go in latent space to have travelled each radius in output space.
 
     Returns:
-        ``t``, ``[batch, radii]``, with arclength from ``z`` to ``z + t step`` equal to the radius; NaN where ``reach`` does
-        not suffice.
+        ``t``, ``[batch, radii]``, with arclength from ``z`` to ``z + t step`` equal to the radius; NaN where ``reach``
+        does not suffice.
     """
     # Cubic spacing: fine where singular values are large and radii are met early, coarse at the far end.
     t = (reach * torch.linspace(0, 1, n, dtype=z.dtype, device=z.device) ** 3).expand(len(z), n)

@@ -49,10 +49,10 @@ def load(name: str, *, root: Path = ROOT / "data") -> Dataset:
     """The data set of that name: ``mnist``, or ``folder:PATH`` for your own images.
 
     A folder holds ``.png`` files (an image each), ``.npy`` files (``[n, height, width]`` or
-    ``[n, height, width, channels]``) or ``.npz`` files with such an array called ``images`` and, if you like, ``labels``.
-    Values are integers of 0..255 or floats in [0, 1], all images of one shape. Images in sub-folders have the sub-folder
-    as their class; otherwise, without ``labels``, all are of class 0. One image in seven, spread evenly over a fixed
-    permutation, is the test set. Pickled arrays are refused.
+    ``[n, height, width, channels]``) or ``.npz`` files with such an array called ``images`` and, if you like,
+    ``labels``. Values are integers of 0..255 or floats in [0, 1], all images of one shape. Images in sub-folders have
+    the sub-folder as their class; otherwise, without ``labels``, all are of class 0. One image in seven, spread evenly
+    over a fixed permutation, is the test set. Pickled arrays are refused.
 
     Raises:
         DataError: with the file, what was expected and what was found.

@@ -76,6 +76,18 @@ def fit_vaes(specs: Sequence[VAE], dataset: Dataset, device: str, *, folder: Pat
     return fits
 
 
+def fit_pair(dataset: Dataset, device: str, *, examples: int, **settings: int) -> dict[str, Fitted]:
+    """Feiszli's pair: one architecture, fitted on a few images and on all. ``settings`` are those of :class:`VAE`."""
+    specs = [VAE(examples=count, **settings) for count in (examples, 0)]
+    return dict(zip(("memorised", "well trained"), fit_vaes(specs, dataset, device), strict=True))
+
+
+@torch.no_grad()
+def codes(fit: Fitted, images: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch latent"]:
+    """Posterior means of images in [0, 1], on the model's device."""
+    return fit.model.encode((2 * images - 1).to(next(fit.model.parameters()).device)).mean
+
+
 def examples(spec: VAE, available: int) -> Int64[Tensor, " examples"]:
     """Which training images a model is fitted on: the first of a permutation that depends on the seed alone."""
     order = np.random.default_rng([spec.seed, available]).permutation(available)
@@ -85,7 +97,7 @@ def examples(spec: VAE, available: int) -> Int64[Tensor, " examples"]:
 def negative_elbo(
     model: ConvVAE, x: Float[Tensor, "batch *shape"], *, generator: torch.Generator
 ) -> Float[Tensor, " batch"]:
-    r"""Negative evidence lower bound :math:`KL(q(z|x) \| p(z)) - \log p(x | z)` with one :math:`z \sim q(z|x)`, in nats."""
+    r"""Negative evidence lower bound :math:`KL(q(z|x) \| p(z)) - \log p(x|z)` for :math:`z \sim q(z|x)`, in nats."""
     posterior = model.encode(x)
     noise = torch.randn(posterior.mean.shape, generator=generator, device=x.device, dtype=x.dtype)
     z = posterior.mean + posterior.stddev * noise

@@ -11,7 +11,6 @@ MEMORISED = {"color": "#b2182b", "linestyle": "-", "label": "memorised"}
 """The model of few images: red and solid, as in the paper ("solid is overfit"), through the whole book."""
 WELL_TRAINED = {"color": "#2166ac", "linestyle": "--", "label": "well trained"}
 """The model of all images: blue and dashed."""
-PUBLISHED = {"color": "0.45", "linestyle": ":", "linewidth": 1.4, "label": "published"}
 
 COLOURS = (
     "#0072b2",
@@ -56,3 +55,10 @@ def band(axis: plt.Axes, x: Sequence[float], values: np.ndarray, *, look: dict) 
     low, high = np.nanquantile(values, (0.25, 0.75), axis=0)
     axis.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
     axis.plot(x, np.nanmean(values, axis=0), **look)
+
+
+def published(axis: plt.Axes, *values: float, horizontal: bool = True) -> None:
+    """The paper's own values as dotted lines, named once in the legend."""
+    for index, value in enumerate(values):
+        line = axis.axhline if horizontal else axis.axvline
+        line(value, color="0.45", linestyle=":", linewidth=1.4, zorder=0, label=None if index else "published")

@@ -1,4 +1,4 @@
-"""Render executed notebooks and prose as a Jupyter Book. Nothing is computed here, and a failed run is never rendered."""
+"""Render executed notebooks and prose as a Jupyter Book. Nothing is computed here; a failed run is never rendered."""
 
 import json
 import os

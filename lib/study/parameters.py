@@ -1,7 +1,7 @@
 """What a notebook can be run with: declared in its parameters cell, budgeted by presets, checked before anything runs.
 
-A line of the cell tagged ``parameters`` declares a name, a type, a default, a help text and, after ``|``, a condition that
-may use the other parameters::
+A line of the cell tagged ``parameters`` declares a name, a type, a default, a help text and, after ``|``, a condition
+that may use the other parameters::
 
     rank: int = 14  # singular values in the density | 1 ≤ rank ≤ latent
 

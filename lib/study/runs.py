@@ -53,7 +53,7 @@ class Job:
 
 
 def job(notebook: Path, preset: str, given: Mapping[str, str]) -> Job:
-    """A checked job. What was given for this run alone names a folder of its own, so the book's runs stay as they are."""
+    """A checked job. What is given for this run alone names a folder of its own, so the book's runs stay."""
     values = parameters.for_run(notebook, preset, given)
     label = "+".join([notebook.stem, *(f"{name}={text}" for name, text in sorted(given.items()))])
     if re.search(r"[^\w.,=+\[\]-]", label) or len(label) > 100:

@@ -1,1 +1,0 @@
-"""Measure them: pure functions of a decoder and tensors."""

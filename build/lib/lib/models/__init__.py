@@ -1,1 +1,0 @@
-"""Make the models: data, architectures, training, and the cache of fits."""

@@ -1,1 +1,0 @@
-"""Turn the measurements into a book."""
