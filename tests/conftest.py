@@ -1,5 +1,10 @@
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
+
+from lib.study import pages, runs
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +38,18 @@ def torus(z, large=2.0, small=0.5):
     u, v = z.unbind(1)
     ring = large + small * v.cos()
     return torch.stack([ring * u.cos(), ring * u.sin(), small * v.sin()], dim=1)
+
+
+@pytest.fixture(scope="session")
+def smoke_runs(tmp_path_factory):
+    """All notebooks, executed at preset smoke, as (job, record)."""
+    folder = tmp_path_factory.mktemp("runs")
+    todo = [dataclasses.replace(job, folder=folder) for job in runs.jobs("smoke", {})]
+    with ThreadPoolExecutor(2) as executor:
+        return sorted(runs.execute_all(todo, executor), key=lambda run: run[0].notebook)
+
+
+@pytest.fixture(scope="session")
+def smoke_book(smoke_runs, tmp_path_factory):
+    """The folder of the book, rendered from the smoke runs."""
+    return pages.render(smoke_runs, tmp_path_factory.mktemp("book") / "html").parent

@@ -1,0 +1,182 @@
+"""The built pages, in a real browser."""
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import threading
+
+import nbformat
+import pytest
+from playwright.sync_api import sync_playwright
+
+from lib.study import claims, pages
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def find_chromium():
+    for name in (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"):
+        if name and shutil.which(name):
+            return shutil.which(name)
+    if os.environ.get("CI"):
+        pytest.fail("CI needs Chromium: see .ci/run")
+    return pytest.skip("no Chromium: install it (apt-get install chromium), or name it in CHROMIUM")
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(smoke_book):
+    """The address of the built book, served on this machine."""
+    handler = functools.partial(Quiet, directory=str(smoke_book))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = find_chromium()
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser, site):
+    """Open a page; at the end, nothing may have left the machine and nothing may have gone wrong."""
+    opened, trouble = [], []
+
+    def open_page(name, **options):
+        page = browser.new_page(**options)
+        opened.append(page)
+        page.on(
+            "request", lambda request: None if request.url.startswith((site, "data:")) else trouble.append(request.url)
+        )
+        page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on(
+            "response",
+            lambda response: trouble.append(f"{response.status} {response.url}") if response.status >= 400 else None,
+        )
+        page.goto(f"{site}/{name}", wait_until="networkidle")
+        return page
+
+    yield open_page
+    for page in opened:
+        page.close()
+    assert trouble == []
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.html") if "_static" not in path.parts)
+
+
+def test_every_page_opens_cleanly_with_its_figures_and_formulas(visit, smoke_book):
+    found = names(smoke_book)
+    assert len([name for name in found if name.startswith("notebooks/")]) == 4
+    formulas = figures = 0
+    for name in found:
+        page = visit(name)
+        images = page.eval_on_selector_all("main img", "all => all.map(i => [i.src, i.complete && i.naturalWidth > 0])")
+        assert [src for src, loaded in images if not loaded] == [], name
+        figures += page.locator("main figure").count()
+        wanted = page.locator("main .math").count()
+        assert page.locator("main .math mjx-container").count() >= wanted, name
+        assert page.locator("main mjx-merror").count() == 0, name
+        formulas += wanted
+    assert figures >= 12
+    assert formulas >= 60
+
+
+def test_search_finds_the_dip(visit):
+    page = visit("search.html?q=dip")
+    page.wait_for_selector("#search-results li")
+    assert "Line densities" in page.locator("#search-results").inner_text()
+
+
+def test_buttons_point_at_the_sources(visit):
+    page = visit("notebooks/03_line_densities.html")
+    links = page.eval_on_selector_all("a[href]", "all => all.map(a => a.href)")
+    for part in ("mybinder.org/v2/gh/", "colab.research.google.com/github/", "/edit/main/", "/blob/main/"):
+        assert [
+            url for url in links if part in url and "notebooks/03_line_densities.ipynb" in re.sub("%2F", "/", url)
+        ], part
+    assert [url for url in links if url.endswith("_sources/notebooks/03_line_densities.ipynb")]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_fit_a_phone_in_both_schemes(visit, smoke_book, scheme):
+    for name in names(smoke_book):
+        page = visit(name, viewport={"width": 390, "height": 844}, color_scheme=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        light = page.evaluate(
+            "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).every(c => c > 200)"
+        )
+        assert light == (scheme == "light"), name
+
+
+def test_solutions_are_folded_away(visit):
+    page = visit("notebooks/03_line_densities.html")
+    hidden = page.locator("main", has_text="counts the distance between codes as evidence").locator(
+        "text=counts the distance"
+    )
+    assert hidden.count() == 1
+    assert not hidden.is_visible()
+
+
+def test_figures_and_equations_are_numbered_and_captioned(visit):
+    page = visit("notebooks/04_decay.html")
+    captions = page.locator("main figcaption").all_inner_texts()
+    assert [text for text in captions if not re.match(r"Fig\. 4\.\d ", text)] == []
+    assert page.locator("main .eqno").all_inner_texts() != []
+
+
+def test_the_scorecard_has_a_line_for_every_claim(visit):
+    page = visit("book/scorecard.html")
+    assert page.locator("main tbody tr").count() == len(claims.claims())
+    text = page.locator("main").inner_text()
+    assert "In this build" in text
+    assert "not run" not in text.split("In this build")[1]
+
+
+def test_the_execution_page_has_a_line_for_every_chapter(visit):
+    rows = visit("book/execution.html").locator("main table").first.locator("tbody tr").all_inner_texts()
+    assert len(rows) == 4
+    assert all("GiB" in row for row in rows)
+
+
+def test_a_chapter_that_was_not_run_says_so(smoke_runs):
+    text = pages.scorecard(
+        {job.notebook.stem: record for job, record in smoke_runs if "decay" not in job.notebook.stem}
+    )
+    assert text.count("– not run |") == len([claim for claim in claims.claims() if claim.chapter == "04_decay"])
+
+
+def test_a_broken_page_is_an_error_and_keeps_the_old_book(smoke_runs, tmp_path):
+    (job, record), *others = smoke_runs
+    notebook = nbformat.read(job.output, as_version=4)
+    notebook.cells[0].source += "\n\nsee {ref}`nowhere`"
+    broken = type(job)(tmp_path / job.notebook.name, job.parameters, tmp_path, 1)
+    nbformat.write(notebook, broken.output)
+    old = tmp_path / "html"
+    old.mkdir()
+    (old / "index.html").write_text("the old book")
+    with pytest.raises(pages.BuildFailed, match="nowhere"):
+        pages.render([(broken, record), *others], old)
+    assert (old / "index.html").read_text() == "the old book"

@@ -1,0 +1,92 @@
+import dataclasses
+
+import nbformat
+import pytest
+import yaml
+
+from lib.models.data import ROOT
+from lib.study import claims, parameters, runs
+
+PATHS = parameters.notebooks()
+NAMES = [path.stem for path in PATHS]
+SHARED = ("examples", "latent", "width", "steps", "batch", "seed")
+
+
+def cells(path):
+    return nbformat.read(path, as_version=4).cells
+
+
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_sources_carry_no_outputs(path):
+    code = [cell for cell in cells(path) if cell.cell_type == "code"]
+    assert [cell for cell in code if cell.outputs or cell.execution_count] == []
+
+
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_a_chapter_opens_with_its_claim_and_ends_with_its_numbers(path):
+    found = cells(path)
+    assert found[0].source.startswith("# ")
+    assert "claim under test" in found[0].source
+    assert "What would refute it" in found[0].source
+    assert [i for i, cell in enumerate(found) if "parameters" in cell.metadata.get("tags", [])] == [2]
+    text = "\n".join(cell.source for cell in found)
+    for part in (
+        "Exercise\n:class",
+        "Solution\n:class: dropdown",
+        "Change this and predict",
+        f'claims.table("{path.stem}"',
+    ):
+        assert part in text, part
+    assert f'claims.write_values(results, "{path.stem}"' in found[-1].source
+
+
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_every_parameter_has_help_and_every_notebook_the_common_ones(path):
+    found = parameters.declared(path)
+    assert [name for name, parameter in found.items() if not parameter.help] == []
+    assert list(found)[:4] == ["dataset", "device", "seed", "results"]
+
+
+def test_chapters_that_share_fits_share_their_defaults():
+    pairs = {path.stem: [parameters.declared(path)[name].default for name in SHARED] for path in PATHS[1:4]}
+    assert len(set(map(tuple, pairs.values()))) == 1, pairs
+
+
+@pytest.mark.parametrize("name", parameters.presets())
+def test_presets_name_every_notebook_and_only_known_parameters(name):
+    preset = parameters.preset(name)
+    assert list(preset["notebooks"]) == NAMES
+    for path in PATHS:
+        parameters.for_run(path, name, {})
+
+
+def test_the_table_of_contents_has_every_notebook():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    assert [file.removeprefix("notebooks/") for file in files if file.startswith("notebooks/")] == NAMES
+    prose = {f"book/{path.stem}" for path in (ROOT / "book").glob("*.md")}
+    assert prose == {file for file in [toc["root"], *files] if file.startswith("book/")}
+
+
+def test_the_pipeline_runs_at_smoke(smoke_runs):
+    assert [job.notebook.stem for job, _ in smoke_runs] == NAMES
+    for job, record in smoke_runs:
+        for cell in cells(job.output):
+            kinds = [(output.output_type, output.get("name")) for output in cell.get("outputs", [])]
+            assert ("error", None) not in kinds
+            assert ("stream", "stderr") not in kinds, cell.source
+        assert record["seconds"] < 120
+
+
+def test_every_claim_finds_its_value(smoke_runs):
+    values = {job.notebook.stem: record["values"] for job, record in smoke_runs}
+    assert [c for c in claims.claims() if c.value not in values[c.chapter]] == []
+    for found in values.values():
+        for name, number in found.items():
+            assert number["low"] <= number["high"], name
+
+
+def test_the_same_parameters_give_the_same_numbers(smoke_runs, tmp_path):
+    job, first = next(run for run in smoke_runs if run[0].notebook.stem == "04_decay")
+    again = runs.execute(dataclasses.replace(job, folder=tmp_path))
+    assert again["values"] == first["values"]

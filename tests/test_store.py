@@ -1,0 +1,114 @@
+import hashlib
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+
+from lib.models import store
+
+SPEC = {"model": "line", "seed": 1}
+
+
+def count_builds(calls):
+    def build(spec, checkpoint):
+        calls.append(dict(spec))
+        return {"w": torch.arange(3.0) * spec["seed"]}
+
+    return build
+
+
+def test_a_fit_is_built_once(tmp_path):
+    calls = []
+    for _ in range(2):
+        (fit,) = store.fetch([SPEC], count_builds(calls), folder=tmp_path)
+        torch.testing.assert_close(fit["w"], torch.arange(3.0))
+    assert calls == [SPEC]
+
+
+def test_another_specification_is_another_fit(tmp_path):
+    first, second = store.fetch([SPEC, SPEC | {"seed": 2}], count_builds([]), folder=tmp_path)
+    torch.testing.assert_close(second["w"], 2 * first["w"])
+
+
+def test_the_key_depends_on_code_and_torch(monkeypatch):
+    before = store.key(SPEC)
+    monkeypatch.setattr(store, "source_digest", lambda folder: "other code")
+    assert store.key(SPEC) != before
+    monkeypatch.undo()
+    monkeypatch.setattr(torch, "__version__", "0.0")
+    assert store.key(SPEC) != before
+
+
+def test_the_source_digest_sees_names_and_content(tmp_path):
+    (tmp_path / "a.py").write_text("1")
+    digests = {store.source_digest(tmp_path)}
+    (tmp_path / "a.py").write_text("2")
+    digests.add(store.source_digest(tmp_path))
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    digests.add(store.source_digest(tmp_path))
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[:-3], lambda c: c[:-1] + b"x", lambda c: b""])
+def test_a_damaged_fit_is_reported_and_built_again(tmp_path, damage):
+    calls = []
+    store.fetch([SPEC], count_builds(calls), folder=tmp_path)
+    path = tmp_path / f"{store.key(SPEC)}.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.warns(
+        UserWarning, match=rf"{path.name} is damaged \(expected SHA-256 \w+, found \w+\): it is computed again"
+    ):
+        (fit,) = store.fetch([SPEC], count_builds(calls), folder=tmp_path)
+    torch.testing.assert_close(fit["w"], torch.arange(3.0))
+    assert len(calls) == 2
+
+
+def test_an_unfinished_fit_does_not_count(tmp_path):
+    calls = []
+    store.fetch([SPEC], count_builds(calls), folder=tmp_path)
+    (tmp_path / f"{store.key(SPEC)}.safetensors.sha256").unlink()  # as if killed between the two files
+    store.fetch([SPEC], count_builds(calls), folder=tmp_path)
+    assert len(calls) == 2
+
+
+def test_the_digest_is_in_the_format_of_sha256sum(tmp_path):
+    store.write(tmp_path / "x.safetensors", {"w": torch.ones(2)})
+    digest, name = (tmp_path / "x.safetensors.sha256").read_text().split()
+    assert digest == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+
+
+def test_two_at_the_same_time_share_the_work(tmp_path):
+    calls = []
+
+    def slow(spec, checkpoint):
+        calls.append(spec["seed"])
+        time.sleep(0.3)
+        return {"w": torch.ones(1) * spec["seed"]}
+
+    specs = [SPEC | {"seed": seed} for seed in (1, 2)]
+    threads = [threading.Thread(target=store.fetch, args=(specs, slow), kwargs={"folder": tmp_path}) for _ in range(2)]
+    started = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(calls) == [1, 2]
+    assert time.monotonic() - started < 0.58  # one after the other would take 0.6
+
+
+def test_a_kill_while_writing_leaves_nothing_that_is_trusted(tmp_path):
+    script = (
+        "import sys, torch\nfrom pathlib import Path\nfrom lib.models import store\n"
+        "store.os.fsync = lambda file: (print('writing', flush=True), __import__('time').sleep(60))\n"
+        "store.fetch([{'model': 'line', 'seed': 1}], lambda s, c: {'w': torch.ones(9)}, folder=Path(sys.argv[1]))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "writing\n"
+        process.kill()
+    assert not list(tmp_path.glob("*.safetensors"))
+    calls = []
+    store.fetch([SPEC], count_builds(calls), folder=tmp_path)  # the lock went with the process
+    assert len(calls) == 1
