@@ -98,7 +98,7 @@ def test_pins_are_exact_and_name_no_host():
 
 
 def test_one_address_everywhere():
-    url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    url = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]["html_theme_options"]["repository_url"]
     for name in (
         "pyproject.toml",
         "CITATION.cff",

@@ -21,7 +21,9 @@ pathlib.Path(results, "00_tiny.values.json").write_text(json.dumps(content))
 
 def tiny(folder, body="", x=1.0):
     """A job of a notebook that takes no time."""
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    notebook = nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    )
     cell = nbformat.v4.new_code_cell
     notebook.cells = [
         cell('dataset: str = "mnist"\nresults: str = "."\nx: float = 0.0', metadata={"tags": ["parameters"]}),

@@ -97,13 +97,14 @@ def row(claim: Claim, values: Mapping[str, Estimate | float]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def as_estimate(value: object) -> Estimate | None:
-    """A value as an estimate: a plain number is its own interval, with ``n = 0``; anything else is none."""
-    if isinstance(value, Mapping):
-        return Estimate(**value)
-    if isinstance(value, list | tuple) or value is None:
-        return Estimate(*value) if value else None
-    return Estimate(float(value), float(value), float(value), 0)
+def estimates(record: Mapping[str, Mapping]) -> dict[str, Estimate]:
+    """The numbers of a run, from its record; none from an empty one."""
+    return {name: Estimate(**number) for name, number in record.get("values", {}).items()}
+
+
+def as_estimate(value: Estimate | float | None) -> Estimate | None:
+    """A plain number as an estimate: its own interval, with ``n = 0``. Estimates and None stay what they are."""
+    return value if isinstance(value, Estimate | None) else Estimate(float(value), float(value), float(value), 0)
 
 
 def write_values(

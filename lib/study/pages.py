@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,12 +44,12 @@ def scorecard(records: Mapping[str, dict]) -> str:
     lines = []
     counts = dict.fromkeys(claims.VERDICTS, 0)
     for chapter in dict.fromkeys(claim.chapter for claim in claims.claims()):
-        values = records.get(chapter, {}).get("values", {})
+        values = claims.estimates(records.get(chapter, {}))
         rows = []
         for claim in claims.claims():
             if claim.chapter == chapter:
                 rows.append(claims.row(claim, values))
-                counts[claims.verdict(claim, claims.as_estimate(values.get(claim.value)))] += 1
+                counts[claims.verdict(claim, values.get(claim.value))] += 1
         lines += [f"## {{doc}}`../notebooks/{chapter}`", "", *claims.HEADER, *rows, ""]
     total = ", ".join(f"{count} {claims.VERDICTS[name]}" for name, count in counts.items() if count)
     intro = (ROOT / "book" / "scorecard.md").read_text()
@@ -97,12 +98,19 @@ def _build(runs: Sequence[tuple[Job, dict]], toc: dict, output: Path, *, strict:
             [*command, *strictness], capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}
         )
         if run.returncode:
-            raise BuildFailed("\n".join((run.stdout + run.stderr).splitlines()[-40:]))
+            raise BuildFailed(_complaints(run.stdout + run.stderr))
         old = Path(scratch) / "old"
         if output.exists():
             output.rename(old)
         (Path(scratch) / "_build" / "html").rename(output)
     return output / "index.html"
+
+
+def _complaints(output: str) -> str:
+    """What Sphinx complained of: its warnings and errors, or the end of what it said where there is none."""
+    lines = re.sub(r"\x1b\[[\d;]*m", "", output).splitlines()
+    found = [line for line in lines if re.search(r"WARNING|ERROR|Error", line)]
+    return "the book was not rendered:\n" + "\n".join(found or lines[-20:])
 
 
 def _stage(runs: Sequence[tuple[Job, dict]], toc: dict, sources: Path) -> None:
@@ -117,6 +125,7 @@ def _stage(runs: Sequence[tuple[Job, dict]], toc: dict, sources: Path) -> None:
     (sources / "book" / "results.json").write_text(json.dumps(records, indent=1))
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     if "GITHUB_REPOSITORY" in os.environ:  # a fork's pages point at the fork
-        config["repository"]["url"] = f"https://github.com/{os.environ['GITHUB_REPOSITORY']}"
+        options = config["sphinx"]["config"]["html_theme_options"]
+        options["repository_url"] = f"https://github.com/{os.environ['GITHUB_REPOSITORY']}"
     (sources / "_config.yml").write_text(yaml.safe_dump(config))
     (sources / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from lib.models.store import write_atomically
-from lib.study.claims import as_estimate
+from lib.study.claims import estimates
 from lib.study.runs import Job
 
 
@@ -22,9 +22,9 @@ def summarise(runs: Sequence[tuple[Job, dict]], swept: Sequence[str], folder: Pa
         folder: where to write.
     """
     rows = [
-        [*(job.parameters[name] for name in swept), value, *as_estimate(number), str(job.output)]
+        [*(job.parameters[name] for name in swept), value, *number, str(job.output)]
         for job, record in runs
-        for value, number in record["values"].items()
+        for value, number in estimates(record).items()
     ]
     text = io.StringIO()
     writer = csv.writer(text)
