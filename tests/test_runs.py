@@ -24,7 +24,10 @@ def tiny(folder, body="", x=1.0):
     notebook = nbformat.v4.new_notebook(
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     )
-    cell = nbformat.v4.new_code_cell
+
+    def cell(source, **options):
+        return nbformat.v4.new_code_cell(source, id=f"c{len(source)}", **options)
+
     notebook.cells = [
         cell('dataset: str = "mnist"\nresults: str = "."\nx: float = 0.0', metadata={"tags": ["parameters"]}),
         cell(body),

@@ -90,7 +90,7 @@ def row(claim: Claim, values: Mapping[str, Estimate | float]) -> str:
         counted = f" (n = {ours.n}" + (f", {ours.missing} without a value)" if ours.missing else ")") if ours.n else ""
         numbers = (
             f"{ours.value:.3g} {claim.unit}{counted}",
-            f"[{ours.low:.3g}, {ours.high:.3g}]" if ours.n else "exact",
+            f"[{ours.low:.3g}, {ours.high:.3g}]" if ours.n else "–",
         )
     accepted = f"{_range(claim)}: {claim.why}"
     cells = [f"{claim.claim} ({claim.where})", claim.published, *numbers, accepted, VERDICTS[verdict(claim, ours)]]

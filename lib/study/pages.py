@@ -50,7 +50,8 @@ def scorecard(records: Mapping[str, dict]) -> str:
             if claim.chapter == chapter:
                 rows.append(claims.row(claim, values))
                 counts[claims.verdict(claim, values.get(claim.value))] += 1
-        lines += [f"## {{doc}}`../notebooks/{chapter}`", "", *claims.HEADER, *rows, ""]
+        title = chapter[3:].replace("_", " ").capitalize()
+        lines += [f"## {title}", f"Chapter: {{doc}}`../notebooks/{chapter}`", "", *claims.HEADER, *rows, ""]
     total = ", ".join(f"{count} {claims.VERDICTS[name]}" for name, count in counts.items() if count)
     intro = (ROOT / "book" / "scorecard.md").read_text()
     return f"{intro}\n**In this build:** {total}.\n\n" + "\n".join(lines)
