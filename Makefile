@@ -11,7 +11,7 @@ ready := .venv/.ready
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  settings:     PRESET=smoke|quick|paper  JOBS=n  DEVICE=auto|cpu|cuda|mps  PYTHON=python3.11"
+	@echo "  settings:     PRESET=smoke|quick|paper  JOBS=n  DEVICE=auto|cpu|cuda  PYTHON=python3.11"
 
 book: $(ready)  ## set up, execute the notebooks, render _build/html/index.html
 	.venv/bin/python -m lib book --preset $(PRESET) --device $(DEVICE) $(if $(JOBS),--jobs $(JOBS))

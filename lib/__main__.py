@@ -57,7 +57,7 @@ def list_() -> None:
 @main.command()
 @preset_option
 @jobs_option
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, or an accelerator such as cuda.")
 def book(preset: str, jobs: int, device: str) -> None:
     """Execute every notebook and render the book. Runs that are there and unchanged are used again.
 
@@ -65,6 +65,7 @@ def book(preset: str, jobs: int, device: str) -> None:
     """
     todo = runs.jobs(preset, {"device": device})
     done, started = [], time.monotonic()
+    click.echo(f"{len(todo)} chapters, {jobs} side by side; the first time, two models are fitted as well")
     executor = ThreadPoolExecutor(jobs)
     with tqdm(total=len(todo), desc="chapters", unit="chapter", disable=None, file=sys.stdout) as bar:
         for job, record in runs.execute_all(todo, executor):

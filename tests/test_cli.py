@@ -49,7 +49,10 @@ def test_every_command_has_help_with_an_example(call, name):
         (["run", "decay", "-p", "rank", "101"], "rank=101 is impossible; accepted: 1 ≤ rank ≤ latent, with latent=100"),
         (["run", "decay", "-p", "radii", "-1,1"], "radii=[-1.0, 1.0] is impossible; accepted: min(radii) > 0"),
         (["run", "decay", "-p", "rank", "5", "-p", "rank", "6"], "given twice: rank, rank"),
-        (["run", "decay", "-p", "device", "cuda:77"], "device 'cuda:77' is not available here; accepted: auto, cpu"),
+        (
+            ["run", "decay", "-p", "device", "cuda:77"],
+            "device 'cuda:77' is not available here, or has no float64; accepted: auto, cpu",
+        ),
         (["sweep", "decay"], "a sweep needs at least one -p NAME A,B,C"),
         (["sweep", "decay", "-p", "rank", "5,x"], "rank must be of type int, got 'x'"),
         (["book", "--preset", "huge"], "unknown preset 'huge'; accepted: paper, quick, smoke"),

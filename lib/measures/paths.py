@@ -65,7 +65,7 @@ def arclength(decoder: Decoder, z: Latents, step: Latents, t: Along) -> Along:
     parts = []
     for start, direction, samples in zip(z.split(16), step.split(16), t.split(16), strict=True):
         points = _along(start, direction, samples)
-        outputs = decoder(points.flatten(0, 1)).view(*points.shape[:2], -1)
+        outputs = decoder(points.flatten(0, 1)).reshape(*points.shape[:2], -1)
         chords = outputs.diff(dim=1).norm(dim=2)
         parts.append(torch.cat([torch.zeros_like(chords[:, :1]), chords.cumsum(1)], dim=1))
     return torch.cat(parts)

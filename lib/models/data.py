@@ -104,7 +104,7 @@ def _idx(path: Path, expected: str) -> Tensor:
 
 
 def _unit(images: Tensor) -> Tensor:
-    return images[:, None].float() / 255
+    return images[:, None].float().div_(255)
 
 
 def _folder(path: Path) -> Dataset:

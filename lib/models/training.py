@@ -62,7 +62,7 @@ def fit_vaes(specs: Sequence[VAE], dataset: Dataset, device: str, *, folder: Pat
 
     def build(full: Mapping, checkpoint: Path) -> store.Tensors:
         spec = VAE(**full["model"])
-        x = (2 * train[examples(spec, len(train))] - 1).to(device)
+        x = train[examples(spec, len(train))].mul_(2).sub_(1).to(device)  # indexing has made a copy
         model, losses = _train(_network(spec, train).to(device), x, spec, checkpoint)
         return {**model.state_dict(), "losses": losses}
 

@@ -111,17 +111,27 @@ def grid(given: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is the accelerator of this machine if it has one, otherwise its processor."""
-    if name == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    """The device of that name; ``auto`` is this machine's accelerator if the measures can use it, else its processor.
+
+    Raises:
+        Refused: the device is not there, or has no float64, which the measures need.
+    """
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    usable = [str(device) for device in (accelerator, torch.device("cpu")) if device and _has_float64(device)]
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        here = ["auto", "cpu", *([accelerator.type] if accelerator else [])]
-        raise Refused(f"device {name!r} is not available here; accepted: {', '.join(here)}") from None
+        device = torch.device(usable[0] if name == "auto" else name)
+    except RuntimeError:
+        device = None
+    if device is None or not _has_float64(device):
+        raise Refused(f"device {name!r} is not available here, or has no float64; accepted: auto, {', '.join(usable)}")
     return device
+
+
+def _has_float64(device: torch.device) -> bool:
+    try:
+        return torch.ones(1, dtype=torch.float64, device=device).item() == 1
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
+        return False
 
 
 def convert(parameter: Parameter, value: object) -> object:
