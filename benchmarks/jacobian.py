@@ -1,4 +1,4 @@
-"""The cost of Jacobians: ours, the floor, batched central differences, and one point at a time.
+"""The cost of Jacobians: ours, batched central differences, and one point at a time.
 
 Run ``python -m benchmarks.jacobian --help``. Chapter 1 of the book prints the same table.
 """
@@ -24,19 +24,19 @@ class Row(NamedTuple):
 
     method: str
     milliseconds_per_point: float
-    times_the_floor: float
+    times_the_yardstick: float
 
 
 def compare(decoder: Decoder, z: Tensor, *, repeats: int = 3, loop_points: int = 4) -> list[Row]:
     """Time all methods in turn, ``repeats`` times, and keep the fastest of each.
 
-    The floor is ``latent`` passes of the decoder over the same batch. The one-at-a-time loop runs ``loop_points``
+    The yardstick is ``latent`` passes of the decoder over the same batch. The one-at-a-time loop runs ``loop_points``
     points once and is scaled to the batch.
     """
     latent = z.shape[1]
     rank = min(latent, 14)
 
-    def floor() -> None:
+    def passes() -> None:
         with torch.no_grad():
             for _ in range(latent):
                 decoder(z)
@@ -46,7 +46,7 @@ def compare(decoder: Decoder, z: Tensor, *, repeats: int = 3, loop_points: int =
             central_difference(decoder, z, 1e-2)
 
     methods: dict[str, Callable] = {
-        f"the floor: {latent} passes of the decoder": floor,
+        f"the yardstick: {latent} passes of the decoder": passes,
         "`jacobian` (forward mode, ours)": lambda: jacobian(decoder, z),
         f"`log_density` at rank {rank} (ours)": lambda: log_density(decoder, z, rank),
         "central differences, batched (the paper's method)": differences,
@@ -66,7 +66,7 @@ def compare(decoder: Decoder, z: Tensor, *, repeats: int = 3, loop_points: int =
 
 def markdown(rows: list[Row]) -> str:
     """The table."""
-    lines = ["| method | ms per point | times the floor |", "|---|---:|---:|"]
+    lines = ["| method | ms per point | times the yardstick |", "|---|---:|---:|"]
     return "\n".join(lines + [f"| {name} | {time:.3g} | {ratio:.3g} |" for name, time, ratio in rows])
 
 

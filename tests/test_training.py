@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -57,7 +58,8 @@ def test_a_fit_is_in_evaluation_mode_without_gradients(tmp_path):
 def test_training_lowers_the_loss(tmp_path):
     spec = training.VAE(examples=6, steps=150, batch=6, latent=3, width=4, hidden=32)
     (fit,) = training.fit_vaes([spec], small_dataset(), "cpu", folder=tmp_path)
-    assert fit.losses[-1] < fit.losses[0] - 20
+    assert fit.losses[-1] < fit.losses[0] - 10
+    assert fit.losses.diff().max() < 5
 
 
 def test_an_interrupted_fit_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatch):
@@ -91,7 +93,11 @@ def test_another_process_makes_the_same_fit(tmp_path):
         "print(weights(fit).double().sum().item().hex())\n"
     )
     folder = str(tmp_path / "there")
-    run = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, check=True)
+    # As many threads as here: their number decides the order of sums, and so the last bits.
+    threads = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    run = subprocess.run(
+        [sys.executable, "-c", script, folder], capture_output=True, text=True, check=True, env=threads
+    )
     assert run.stdout.strip() == weights(here).double().sum().item().hex()
 
 

@@ -1,4 +1,7 @@
-"""Fit models. Same specification, data and machine: same weights, bit for bit, also after an interruption."""
+"""Fit models. Same specification, data, machine and threads: same weights, bit for bit, also after an interruption.
+
+The number of threads decides the order of sums. Runs of notebooks fix it for the machine (:mod:`lib.study.runs`).
+"""
 
 import math
 from collections.abc import Mapping, Sequence
