@@ -168,7 +168,7 @@ def threads() -> int:
 
 def _papermill(job: Job, partial: Path, *, progress: bool) -> None:
     # Kernels inherit the environment of this process; every run sets the same values.
-    os.environ.update({"OMP_NUM_THREADS": str(threads()), "MKL_NUM_THREADS": str(threads()), "PYTHONHASHSEED": "0"})
+    os.environ.update({"OMP_NUM_THREADS": str(threads()), "PYTHONHASHSEED": "0"})
     os.environ["TQDM_DISABLE"] = "1"
     injected = {
         **job.parameters,
