@@ -1,17 +1,20 @@
 """The command line: ``python -m lib --help``."""
 
+import dataclasses
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import click
 from tqdm import tqdm
 
 from lib.models import data
-from lib.study import pages, parameters, runs, sweeps
+from lib.study import cluster, pages, parameters, runs, sweeps
 
 Given = tuple[tuple[str, str], ...]
 
@@ -22,6 +25,11 @@ jobs_option = click.option(
     "--jobs", type=click.IntRange(min=1), default=min(4, os.cpu_count() or 1), show_default="cores, at most 4",
     help="Notebooks executed side by side.",
 )  # fmt: skip
+
+
+scheduler_option = click.option(
+    "--scheduler", default="", metavar="ADDRESS", help="Run on the Dask cluster of tcp://HOST:8786."
+)
 
 
 def parameter_option(meaning: str) -> Callable:
@@ -57,21 +65,20 @@ def list_() -> None:
 @main.command()
 @preset_option
 @jobs_option
+@scheduler_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, or an accelerator such as cuda.")
-def book(preset: str, jobs: int, device: str) -> None:
+def book(preset: str, jobs: int, device: str, scheduler: str) -> None:
     """Execute every notebook and render the book. Runs that are there and unchanged are used again.
 
     Example: python -m lib book --preset quick --jobs 2
     """
-    todo = runs.jobs(preset, {"device": device})
-    done, started = [], time.monotonic()
-    click.echo(f"{len(todo)} chapters, {jobs} side by side; the first time, two models are fitted as well")
-    executor = ThreadPoolExecutor(jobs)
-    with tqdm(total=len(todo), desc="chapters", unit="chapter", disable=None, file=sys.stdout) as bar:
-        for job, record in runs.execute_all(todo, executor):
-            bar.write(_line(job, record), file=sys.stdout)
-            bar.update()
-            done.append((job, record))
+    todo = runs.jobs(preset, {"device": device, "scheduler": scheduler})
+    started = time.monotonic()
+    where = f"on {scheduler}" if scheduler else f"{jobs} side by side"
+    click.echo(f"{len(todo)} chapters, {where}; the first time, their models are fitted as well")
+    for stem, reason in runs.waiting(preset).items():
+        click.echo(f"{stem}: not run, {reason}")
+    done = _execute_all(todo, jobs, scheduler, "chapter")
     click.echo(f"all chapters: {time.monotonic() - started:.0f} s; rendering ...")
     index = pages.render(sorted(done, key=lambda run: run[0].notebook))
     click.echo(f"the book: {index}  ({time.monotonic() - started:.0f} s in all)")
@@ -81,13 +88,15 @@ def book(preset: str, jobs: int, device: str) -> None:
 @click.argument("notebook")
 @parameter_option("A parameter of this notebook, as often as you like.")
 @preset_option
-def run(notebook: str, given: Given, preset: str) -> None:
+@scheduler_option
+def run(notebook: str, given: Given, preset: str, scheduler: str) -> None:
     """Run one chapter, with other parameters if you give some, and make its page.
 
     Example: python -m lib run line_densities -p rank 10 -p dataset folder:my_images
     """
-    job = runs.job(parameters.find(notebook), preset, _named(given))
-    record = runs.execute(job, progress=True)
+    job = _scheduled(runs.job(parameters.find(notebook), preset, _named(given)), scheduler)
+    with _cluster(scheduler) as workers:
+        record = runs.execute(job, progress=True, cluster=workers)
     click.echo(_line(job, record))
     page = pages.render_one((job, record), job.folder / f"{job.notebook.stem}-page")
     click.echo(f"notebook: {job.output}\nnumbers:  {job.record}\npage:     {page}")
@@ -98,7 +107,8 @@ def run(notebook: str, given: Given, preset: str) -> None:
 @parameter_option("A parameter and its values, separated by commas.")
 @preset_option
 @jobs_option
-def sweep(notebook: str, given: Given, preset: str, jobs: int) -> None:
+@scheduler_option
+def sweep(notebook: str, given: Given, preset: str, jobs: int, scheduler: str) -> None:
     """Run one chapter over a grid of parameters, and write one table and one figure over it.
 
     Example: python -m lib sweep line_densities -p rank 5,10,14,20
@@ -107,13 +117,8 @@ def sweep(notebook: str, given: Given, preset: str, jobs: int) -> None:
     if not named:
         raise parameters.Refused("a sweep needs at least one -p NAME A,B,C")
     path = parameters.find(notebook)
-    todo = [runs.job(path, preset, point) for point in parameters.grid(named)]
-    done = {}
-    with tqdm(total=len(todo), desc="runs", unit="run", disable=None, file=sys.stdout) as bar:
-        for job, record in runs.execute_all(todo, ThreadPoolExecutor(jobs)):
-            bar.write(_line(job, record), file=sys.stdout)
-            bar.update()
-            done[job.folder] = (job, record)
+    todo = [_scheduled(runs.job(path, preset, point), scheduler) for point in parameters.grid(named)]
+    done = {job.folder: (job, record) for job, record in _execute_all(todo, jobs, scheduler, "run")}
     folder = runs.RUNS / preset / f"{path.stem}-sweep-{'-'.join(named)}"
     table, figure = sweeps.summarise([done[job.folder] for job in todo], list(named), folder)
     click.echo(f"table:  {table}\nfigure: {figure}")
@@ -121,16 +126,41 @@ def sweep(notebook: str, given: Given, preset: str, jobs: int) -> None:
 
 @main.command("data")
 @click.argument("dataset", default="mnist")
-def data_(dataset: str) -> None:
+@click.option("--data-dir", default=str(data.ROOT / "data"), help="The folder of data sets that have a name.")
+def data_(dataset: str, data_dir: str) -> None:
     """Check a data set and say what is in it.
 
     Example: python -m lib data folder:my_images
     """
-    loaded = data.load(dataset)
+    loaded = data.load(dataset, root=Path(data_dir).expanduser())
     click.echo(
         f"{loaded.name}: {len(loaded.train)} training and {len(loaded.test)} test images of "
         f"{list(loaded.train.shape[1:])} in {len(loaded.train_labels.unique())} classes, SHA-256 {loaded.digest}"
     )
+
+
+def _execute_all(todo: list[runs.Job], jobs: int, scheduler: str, unit: str) -> list[tuple[runs.Job, dict]]:
+    done = []
+    with (
+        _cluster(scheduler) as workers,
+        tqdm(total=len(todo), desc=f"{unit}s", unit=unit, disable=None, file=sys.stdout) as bar,
+    ):
+        for job, record in runs.execute_all(todo, ThreadPoolExecutor(len(todo) if workers else jobs), workers):
+            bar.write(_line(job, record), file=sys.stdout)
+            bar.update()
+            done.append((job, record))
+    return done
+
+
+def _cluster(scheduler: str) -> AbstractContextManager[Executor | None]:
+    return cluster.executor(scheduler) if scheduler else nullcontext()
+
+
+def _scheduled(job: runs.Job, scheduler: str) -> runs.Job:
+    """The same run, its parts sent to the scheduler if it has such parts."""
+    if not scheduler or "scheduler" not in job.parameters:
+        return job
+    return dataclasses.replace(job, parameters={**job.parameters, "scheduler": scheduler})
 
 
 def _named(given: Given) -> dict[str, str]:

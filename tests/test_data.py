@@ -135,7 +135,9 @@ def test_bad_folders_are_named(tmp_path, write, message):
 
 
 def test_an_unknown_name_lists_what_is_accepted():
-    with pytest.raises(DataError, match="unknown dataset 'cifar'; accepted: 'mnist', or 'folder:PATH'"):
+    with pytest.raises(
+        DataError, match="unknown dataset 'cifar'; accepted: 'mnist', 'cifar10', 'celeba', or 'folder:PATH'"
+    ):
         load("cifar")
     with pytest.raises(DataError, match="/nowhere is not a folder"):
         load("folder:/nowhere")

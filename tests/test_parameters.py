@@ -82,7 +82,9 @@ def test_unknown_presets_data_sets_and_devices_are_refused(tmp_path):
     with pytest.raises(Refused, match="unknown preset 'huge'; accepted: paper, quick, smoke"):
         for_run(path, "huge", {})
     for name in ("cifar", "folder:/nowhere", str(tmp_path)):
-        with pytest.raises(Refused, match="is unknown or not there; accepted: 'mnist', or 'folder:PATH'"):
+        with pytest.raises(
+            Refused, match="is unknown or not there; accepted: 'mnist', 'cifar10', 'celeba', or 'folder:PATH'"
+        ):
             for_run(path, "quick", {"dataset": name})
     for name in ("tpu9", "cuda:99", "meta"):
         with pytest.raises(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from PIL import Image
+from sklearn.model_selection import KFold
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
@@ -26,7 +27,10 @@ MNIST = {  # SHA-256 of the decompressed bytes: gzip itself is free to differ
 PNG_MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 """Eight-bit PNG modes and what they are read as: grey or colour, without transparency."""
 
-ACCEPTED = "'mnist', or 'folder:PATH' for a folder of .npy, .npz or .png images"
+FOLDERS = {"mnist": "mnist", "cifar10": "cifar-10-batches-bin", "celeba": "celeba"}
+"""Where each named data set lies under the data folder."""
+
+ACCEPTED = "'mnist', 'cifar10', 'celeba', or 'folder:PATH' for a folder of .npy, .npz or .png images"
 
 
 class DataError(ValueError):
@@ -45,8 +49,12 @@ class Dataset(NamedTuple):
     """SHA-256 of the content: equal digests are equal images and labels"""
 
 
-def load(name: str, *, root: Path = ROOT / "data") -> Dataset:
-    """The data set of that name: ``mnist``, or ``folder:PATH`` for your own images.
+def load(name: str, *, root: Path = ROOT / "data", most: int | None = None) -> Dataset:
+    """The data set of that name: ``mnist``, ``cifar10``, ``celeba``, or ``folder:PATH`` for your own images.
+
+    CIFAR-10 is read from its binary version (``ROOT/cifar-10-batches-bin/data_batch_*.bin`` and ``test_batch.bin``),
+    CelebA from its aligned images (``ROOT/celeba/img_align_celeba/*.jpg`` and ``list_eval_partition.txt``), the middle
+    148 x 148 pixels reduced to 32 x 32; its test set here is the validation part, as in the paper.
 
     A folder holds ``.png`` files (an image each), ``.npy`` files (``[n, height, width]`` or
     ``[n, height, width, channels]``) or ``.npz`` files with such an array called ``images`` and, if you like,
@@ -54,14 +62,46 @@ def load(name: str, *, root: Path = ROOT / "data") -> Dataset:
     the sub-folder as their class; otherwise, without ``labels``, all are of class 0. One image in seven, spread evenly
     over a fixed permutation, is the test set. Pickled arrays are refused.
 
+    Args:
+        name: of the data set.
+        root: the data folder, for data sets that have a name.
+        most: of CelebA, which is a file per image, read no more than this many of either part.
+
     Raises:
         DataError: with the file, what was expected and what was found.
     """
-    if name == "mnist":
-        return _mnist(root / "mnist")
     if name.startswith("folder:"):
         return _folder(Path(name.removeprefix("folder:")).expanduser())
-    raise DataError(f"unknown dataset {name!r}; accepted: {ACCEPTED}")
+    if name not in FOLDERS:
+        raise DataError(f"unknown dataset {name!r}; accepted: {ACCEPTED}")
+    folder = root / FOLDERS[name]
+    return {"mnist": _mnist, "cifar10": _cifar10, "celeba": lambda folder: _celeba(folder, most)}[name](folder)
+
+
+def folds(n: int, k: int, *, seed: int, repeat: int) -> Int64[Tensor, " n"]:
+    """Which of ``k`` folds each of ``n`` images is in: for each repeat another random division into equal parts.
+
+    Raises:
+        ValueError: fewer than two folds, or more folds than images.
+    """
+    if not 2 <= k <= n:
+        raise ValueError(f"folds must be in 2..{n}, the number of images, got {k}")
+    fold = torch.empty(n, dtype=torch.long)
+    parts = KFold(k, shuffle=True, random_state=seed_from(seed, repeat) % 2**32).split(np.empty(n))
+    for index, (_, held_out) in enumerate(parts):
+        fold[torch.from_numpy(held_out)] = index
+    return fold
+
+
+def draw(available: int, count: int, seed: int) -> Int64[Tensor, " count"]:
+    """Which images a model is fitted on: the first of a permutation that depends on the seed; zero means all."""
+    order = np.random.default_rng([seed, available]).permutation(available)
+    return torch.from_numpy(np.sort(order[: count or available]))
+
+
+def seed_from(*identity: int) -> int:
+    """A seed that belongs to what it is for (seed, repeat, fold ...), not to the order of calls."""
+    return int(np.random.SeedSequence(identity).generate_state(1)[0])
 
 
 def nearest_neighbours(x: Float[Tensor, "n *shape"], among: Float[Tensor, "m *shape"]) -> Int64[Tensor, " n"]:
@@ -105,6 +145,60 @@ def _idx(path: Path, expected: str) -> Tensor:
 
 def _unit(images: Tensor) -> Tensor:
     return images[:, None].float().div_(255)
+
+
+def _cifar10(folder: Path) -> Dataset:
+    """Records of one byte for the class, then 3 x 32 x 32 for the pixels."""
+    parts = []
+    for pattern in ("data_batch_*.bin", "test_batch.bin"):
+        files = sorted(folder.glob(pattern))
+        if not files:
+            raise DataError(f"{folder} has no {pattern}; expected CIFAR-10, the version for C programs")
+        for file in files:
+            if not file.stat().st_size or file.stat().st_size % 3073:
+                raise DataError(f"{file} has {file.stat().st_size} bytes; expected a multiple of 3073, an image each")
+        parts.append(np.concatenate([np.fromfile(file, np.uint8) for file in files]).reshape(-1, 3073))
+    sides = [
+        side
+        for part in parts
+        for side in (
+            torch.from_numpy(part[:, 1:].astype(np.float32) / 255).view(-1, 3, 32, 32),
+            torch.from_numpy(part[:, 0].astype(np.int64)),
+        )
+    ]
+    return Dataset("cifar10", *sides, _digest(*sides))
+
+
+def _celeba(folder: Path, most: int | None) -> Dataset:
+    """The official partition: 0 for training, 1 for validation."""
+    try:
+        lines = [line.split() for line in (folder / "list_eval_partition.txt").read_text().splitlines() if line.strip()]
+        named = [[name for name, part in lines if part == wanted][:most] for wanted in ("0", "1")]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}/list_eval_partition.txt: expected lines 'NAME.jpg PART' ({error})") from None
+    if not all(named):
+        raise DataError(f"{folder}/list_eval_partition.txt names no image of part 0 or none of part 1")
+    images = [torch.stack([_face(folder / "img_align_celeba" / name) for name in names]) for names in named]
+    sides = [side for part in images for side in (part, torch.zeros(len(part), dtype=torch.long))]
+    return Dataset("celeba", *sides, _digest(*sides))
+
+
+def _face(file: Path) -> Tensor:
+    try:
+        with Image.open(file, formats=["JPEG"]) as image:
+            left, top = (image.width - 148) // 2, (image.height - 148) // 2
+            if left < 0 or top < 0:
+                raise DataError(f"{file} is {image.width} x {image.height}; expected 178 x 218, the aligned images")
+            box = (left, top, left + 148, top + 148)
+            small = image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR, box)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error})") from None
+    return torch.from_numpy(np.asarray(small).astype(np.float32) / 255).movedim(2, 0)
+
+
+def _digest(*content: Tensor) -> str:
+    parts = [repr(tuple(part.shape)).encode() + part.numpy().tobytes() for part in content]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _folder(path: Path) -> Dataset:

@@ -9,6 +9,8 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -23,9 +25,12 @@ FITS = ROOT / "_build" / "fits"
 
 Spec = Mapping[str, object]
 Tensors = dict[str, Tensor]
+Builder = Callable[[Spec, Path], Tensors]
 
 
-def fetch(specs: Sequence[Spec], build: Callable[[Spec, Path], Tensors], *, folder: Path = FITS) -> list[Tensors]:
+def fetch(
+    specs: Sequence[Spec], build: Builder, *, folder: Path = FITS, executor: Executor | None = None
+) -> list[Tensors]:
     """The fits of these specifications, built where they are missing.
 
     Processes that want the same fits at the same time share the work: each builds what no other is building, then waits
@@ -35,18 +40,12 @@ def fetch(specs: Sequence[Spec], build: Callable[[Spec, Path], Tensors], *, fold
         specs: complete descriptions of the fits, in values that JSON has.
         build: from a specification, and a path for checkpoints (see :func:`write`, :func:`read`), to named tensors.
         folder: of the cache.
+        executor: where to build all that is missing at once; by default here, one after the other. What it finishes is
+            kept as it comes, also if another build fails.
     """
-    found: dict[str, Tensors] = {}
-    paths = {key(spec): spec for spec in specs}
+    wanted = {key(spec): spec for spec in specs}
     folder.mkdir(parents=True, exist_ok=True)
-    for wait in (0, -1):  # first what nobody else is building, then whatever is left
-        for name in [name for name in paths if name not in found]:
-            path = folder / f"{name}.safetensors"
-            try:
-                with FileLock(path.with_suffix(".lock"), timeout=wait):
-                    found[name] = read(path) or _build(paths[name], path, build)
-            except Timeout:
-                continue
+    found = _one_by_one(wanted, build, folder) if executor is None else _at_once(wanted, build, folder, executor)
     return [found[key(spec)] for spec in specs]
 
 
@@ -103,7 +102,32 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def _build(spec: Spec, path: Path, build: Callable[[Spec, Path], Tensors]) -> Tensors:
+def _one_by_one(wanted: Mapping[str, Spec], build: Builder, folder: Path) -> dict[str, Tensors]:
+    found: dict[str, Tensors] = {}
+    for wait in (0.0, -1.0):  # first what nobody else is building, then whatever is left
+        for name in [name for name in wanted if name not in found]:
+            with suppress(Timeout):
+                found[name] = _locked(wanted[name], folder / f"{name}.safetensors", build, wait)
+    return found
+
+
+def _at_once(wanted: Mapping[str, Spec], build: Builder, folder: Path, executor: Executor) -> dict[str, Tensors]:
+    def elsewhere(spec: Spec, checkpoint: Path) -> Tensors:
+        return executor.submit(build, spec, checkpoint).result()
+
+    def one(name: str) -> Tensors:
+        return _locked(wanted[name], folder / f"{name}.safetensors", elsewhere, -1.0)
+
+    with ThreadPoolExecutor(max(1, len(wanted))) as waiting:  # these only hold the locks and write
+        return dict(zip(wanted, waiting.map(one, wanted), strict=True))
+
+
+def _locked(spec: Spec, path: Path, build: Builder, wait: float) -> Tensors:
+    with FileLock(path.with_suffix(".lock"), timeout=wait):
+        return read(path) or _build(spec, path, build)
+
+
+def _build(spec: Spec, path: Path, build: Builder) -> Tensors:
     checkpoint = path.with_suffix(".checkpoint")
     write(path, build(spec, checkpoint), {"spec": json.dumps(spec, sort_keys=True)})
     remove(checkpoint)

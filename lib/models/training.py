@@ -9,16 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.distributions import Independent, Normal, kl_divergence
 from tqdm import tqdm
 
 from lib.models import store
-from lib.models.data import Dataset
-from lib.models.networks import ConvVAE
+from lib.models.data import Dataset, draw, seed_from
+from lib.models.networks import ConvVAE, seeded
 
 LOG_EVERY = 25
 CHECKPOINT_EVERY = 500
@@ -93,19 +91,7 @@ def codes(fit: Fitted, images: Float[Tensor, "batch *shape"]) -> Float[Tensor, "
 
 def examples(spec: VAE, available: int) -> Int64[Tensor, " examples"]:
     """Which training images a model is fitted on: the first of a permutation that depends on the seed alone."""
-    order = np.random.default_rng([spec.seed, available]).permutation(available)
-    return torch.from_numpy(np.sort(order[: spec.examples or available]))
-
-
-def negative_elbo(
-    model: ConvVAE, x: Float[Tensor, "batch *shape"], *, generator: torch.Generator
-) -> Float[Tensor, " batch"]:
-    r"""Negative evidence lower bound :math:`KL(q(z|x) \| p(z)) - \log p(x|z)` for :math:`z \sim q(z|x)`, in nats."""
-    posterior = model.encode(x)
-    noise = torch.randn(posterior.mean.shape, generator=generator, device=x.device, dtype=x.dtype)
-    z = posterior.mean + posterior.stddev * noise
-    prior = Independent(Normal(torch.zeros_like(z), torch.ones_like(z)), 1)
-    return kl_divergence(posterior, prior) - model.decode(z).log_prob(x)
+    return draw(available, spec.examples, spec.seed)
 
 
 def _full(spec: VAE, dataset: Dataset, device: str) -> dict:
@@ -114,9 +100,8 @@ def _full(spec: VAE, dataset: Dataset, device: str) -> dict:
 
 
 def _network(spec: VAE, images: Tensor) -> ConvVAE:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        return ConvVAE(images.shape[1:], spec.latent, spec.width, spec.hidden, spec.variance)
+    shape = images.shape[1:]
+    return seeded(lambda: ConvVAE(shape, spec.latent, spec.width, spec.hidden, spec.variance), spec.seed)
 
 
 def _train(model: ConvVAE, x: Tensor, spec: VAE, checkpoint: Path) -> tuple[ConvVAE, Tensor]:
@@ -127,11 +112,11 @@ def _train(model: ConvVAE, x: Tensor, spec: VAE, checkpoint: Path) -> tuple[Conv
     label = f"{spec.examples or len(x)} images"
     for step in tqdm(range(start, spec.steps), desc=label, initial=start, total=spec.steps, unit="step"):
         # Noise and batch belong to (seed, step), so that a resumed run goes on as if it had never stopped.
-        seed = int(np.random.SeedSequence([spec.seed, step]).generate_state(1)[0])
-        generator = torch.Generator(x.device).manual_seed(seed)
+        generator = torch.Generator(x.device).manual_seed(seed_from(spec.seed, step))
         batch = x[torch.randint(len(x), (spec.batch,), generator=generator, device=x.device)]
         optimizer.param_groups[0]["lr"] = _rate(spec, step)
-        loss = negative_elbo(model, batch, generator=generator).mean()
+        noise = torch.randn(spec.batch, spec.latent, generator=generator, device=x.device)
+        loss = model(batch, noise).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -19,7 +19,7 @@ import papermill
 import torch
 import yaml
 
-from lib.models.data import ACCEPTED, ROOT
+from lib.models.data import ACCEPTED, FOLDERS, ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
 BUILTINS = {"__builtins__": {}, "min": min, "max": max, "len": len}
@@ -27,6 +27,10 @@ BUILTINS = {"__builtins__": {}, "min": min, "max": max, "len": len}
 
 class Refused(ValueError):
     """A request that cannot be met as it was put; the message says what was given and what is accepted."""
+
+
+class NoData(Refused):
+    """A known data set whose files are not where the run looks for them."""
 
 
 class Parameter(NamedTuple):
@@ -99,7 +103,10 @@ def for_run(path: Path, preset_name: str, given: Mapping[str, str]) -> dict[str,
     values |= {name: convert(known[name], text) for name, text in given.items()}
     for name in values:
         check_condition(known[name], values)
-    values["dataset"] = _known_dataset(str(values["dataset"]))
+    if "data_dir" in values:  # what is given is seen from where the user is, the default from the repository
+        start = Path() if "data_dir" in given else ROOT
+        values["data_dir"] = str(start.resolve() / Path(str(values["data_dir"])).expanduser())
+    values["dataset"] = _known_dataset(str(values["dataset"]), Path(values.get("data_dir", ROOT / "data")))
     choose_device(str(values["device"]))
     return values
 
@@ -217,9 +224,11 @@ CONVERTERS: dict[str, Callable] = {
 }
 
 
-def _known_dataset(name: str) -> str:
-    if name == "mnist":
-        return name
+def _known_dataset(name: str, root: Path) -> str:
+    if name in FOLDERS:
+        if (root / FOLDERS[name]).is_dir():
+            return name
+        raise NoData(f"dataset {name!r} is not in {root / FOLDERS[name]}; give the folder that holds {FOLDERS[name]}")
     folder = Path(name.removeprefix("folder:")).expanduser()
     if name.startswith("folder:") and folder.is_dir():
         return f"folder:{folder.resolve()}"

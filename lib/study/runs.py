@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,13 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-dimension", "papermill", "jupyter
 
 class Failed(RuntimeError):
     """A notebook that raised; the message has its traceback and the notebook's path."""
+
+    def __init__(self, message: str, notebook: bytes = b"") -> None:
+        super().__init__(message, notebook)
+        self.notebook = notebook
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 @dataclass(frozen=True)
@@ -65,24 +73,37 @@ def job(notebook: Path, preset: str, given: Mapping[str, str]) -> Job:
 def jobs(preset: str, given: Mapping[str, str]) -> list[Job]:
     """The book's runs, the longest first. What is given goes to every notebook that has such a parameter.
 
-    It does not name a folder of its own here: the book is the preset's.
+    It does not name a folder of its own here: the book is the preset's. A notebook whose data are not on this machine
+    is left out; :func:`waiting` says which.
     """
     book = parameters.preset(preset)["notebooks"]
     made = []
     for path in parameters.notebooks():
         known = {name: text for name, text in given.items() if name in parameters.declared(path)}
-        values = parameters.for_run(path, preset, known)
-        made.append(Job(path, values, RUNS / preset, parameters.preset(preset)["timeout"]))
+        with suppress(parameters.NoData):
+            values = parameters.for_run(path, preset, known)
+            made.append(Job(path, values, RUNS / preset, parameters.preset(preset)["timeout"]))
     return sorted(made, key=lambda job: -(book[job.notebook.stem]["minutes"] or 0))
 
 
-def execute_all(todo: list[Job], executor: Executor) -> Iterator[tuple[Job, dict]]:
-    """Execute jobs on any executor and yield each with its record as it ends.
+def waiting(preset: str) -> dict[str, str]:
+    """The notebooks whose data are not on this machine, and what each needs."""
+    missing = {}
+    for path in parameters.notebooks():
+        try:
+            parameters.for_run(path, preset, {})
+        except parameters.NoData as error:
+            missing[path.stem] = str(error)
+    return missing
+
+
+def execute_all(todo: list[Job], executor: Executor, cluster: Executor | None = None) -> Iterator[tuple[Job, dict]]:
+    """Execute jobs on any executor and yield each with its record as it ends. ``cluster``: see :func:`execute`.
 
     Raises:
         Failed: from the first job that failed; those not begun are cancelled.
     """
-    futures = {executor.submit(execute, job): job for job in todo}
+    futures = {executor.submit(execute, job, cluster=cluster): job for job in todo}
     try:
         for future in as_completed(futures):
             yield futures[future], future.result()
@@ -91,8 +112,14 @@ def execute_all(todo: list[Job], executor: Executor) -> Iterator[tuple[Job, dict
             future.cancel()
 
 
-def execute(job: Job, *, progress: bool = False) -> dict:
+def execute(job: Job, *, progress: bool = False, cluster: Executor | None = None) -> dict:
     """Execute a job unless its finished run is there already, and return its record.
+
+    Args:
+        job: to execute.
+        progress: show a bar over the cells.
+        cluster: where to run it, if not here. A notebook with a parameter ``scheduler`` runs here all the same: it
+            sends its own parts there, and would hold a worker that they wait for.
 
     Raises:
         Failed: a cell raised. The notebook with the error is kept under another name, which no book is made from.
@@ -100,16 +127,21 @@ def execute(job: Job, *, progress: bool = False) -> dict:
     finished = load(job)
     if finished:
         return {**finished, "reused": True}
-    partial = job.folder / "partial" / job.notebook.name
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    values_path = job.folder / f"{job.notebook.stem}.values.json"
-    for stale in (job.record, job.output, values_path):
+    for stale in (job.record, job.output):
         stale.unlink(missing_ok=True)
     started = time.monotonic()
-    _papermill(job, partial, progress=progress)
-    content = _page(partial)
+    try:
+        if cluster is None or "scheduler" in job.parameters:
+            content, values = _perform(job, threads(), progress=progress)
+        else:
+            source = (job.notebook.name, job.notebook.read_bytes())
+            content, values = cluster.submit(_elsewhere, *source, dict(job.parameters), job.timeout, threads()).result()
+    except Failed as failure:
+        kept = job.folder / f"{job.notebook.stem}.failed.ipynb"
+        write_atomically(kept, failure.notebook)
+        raise Failed(f"{failure}\n{job.notebook.stem} failed; the notebook with its error: {kept}") from None
     record = {
-        **json.loads(values_path.read_text()),
+        **values,
         "notebook": job.notebook.stem,
         "parameters": dict(job.parameters),
         "seconds": round(time.monotonic() - started, 1),
@@ -119,29 +151,27 @@ def execute(job: Job, *, progress: bool = False) -> dict:
         "notebook_sha256": hashlib.sha256(content).hexdigest(),
     }
     write_atomically(job.output, content)
-    write_atomically(
-        job.record, json.dumps(record, indent=1, ensure_ascii=False).encode()
-    )  # last: it makes the run count
-    for spent in (values_path, partial):
-        spent.unlink()
+    # Last: it makes the run count.
+    write_atomically(job.record, json.dumps(record, indent=1, ensure_ascii=False).encode())
     return record
 
 
 def load(job: Job) -> dict | None:
-    """The record of a finished run of exactly this job, or None. A run on your own images is always made anew."""
+    """The record of a finished run of exactly this job, or None. A run on data of yours is always made anew."""
     try:
         record = json.loads(job.record.read_text())
         intact = hashlib.sha256(job.output.read_bytes()).hexdigest() == record["notebook_sha256"]
     except (FileNotFoundError, ValueError, KeyError):
         return None
-    own_data = str(job.parameters["dataset"]).startswith("folder:")
-    return record if intact and record["key"] == key(job) and not own_data else None
+    ships = job.parameters["dataset"] == "mnist"
+    return record if intact and record["key"] == key(job) and ships else None
 
 
 def key(job: Job) -> str:
-    """What a run depends on: notebook, parameters, code and torch."""
+    """What a run depends on: notebook, parameters (but not where it runs), code and torch."""
     code = [source_digest(ROOT / "lib"), source_digest(ROOT / "benchmarks"), importlib.metadata.version("torch")]
-    content = [job.notebook.read_text(), dict(job.parameters), (ROOT / "book" / "claims.yml").read_text(), code]
+    chosen = {name: value for name, value in job.parameters.items() if name != "scheduler"}
+    content = [job.notebook.read_text(), chosen, (ROOT / "book" / "claims.yml").read_text(), code]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -166,10 +196,30 @@ def threads() -> int:
     return max(1, cores // min(cores, len(parameters.notebooks())))
 
 
-def _papermill(job: Job, partial: Path, *, progress: bool) -> None:
+def _perform(job: Job, threads: int, *, progress: bool = False) -> tuple[bytes, dict]:
+    """The executed notebook as a page shows it, and the numbers that it wrote."""
+    partial = job.folder / "partial" / job.notebook.name
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    values_path = job.folder / f"{job.notebook.stem}.values.json"
+    values_path.unlink(missing_ok=True)
+    _papermill(job, partial, threads, progress=progress)
+    done = _page(partial), json.loads(values_path.read_text())
+    for spent in (values_path, partial):
+        spent.unlink()
+    return done
+
+
+def _elsewhere(name: str, source: bytes, values: dict, timeout: int, threads: int) -> tuple[bytes, dict]:
+    """The same on a worker, which knows nothing of the folders of the machine that asks."""
+    with tempfile.TemporaryDirectory(prefix="run-") as folder:
+        notebook = Path(folder) / name
+        notebook.write_bytes(source)
+        return _perform(Job(notebook, values, Path(folder) / "run", timeout), threads)
+
+
+def _papermill(job: Job, partial: Path, threads: int, *, progress: bool) -> None:
     # Kernels inherit the environment of this process; every run sets the same values.
-    os.environ.update({"OMP_NUM_THREADS": str(threads()), "PYTHONHASHSEED": "0"})
-    os.environ["TQDM_DISABLE"] = "1"
+    os.environ.update({"OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"})
     injected = {
         **job.parameters,
         "results": str(job.folder.relative_to(ROOT) if job.folder.is_relative_to(ROOT) else job.folder),
@@ -189,16 +239,15 @@ def _papermill(job: Job, partial: Path, *, progress: bool) -> None:
                 config=config,
             )
         except PapermillExecutionError as error:
-            raise _failure(job, partial, str(error)) from None
+            raise _failure(partial, str(error)) from None
         except (RuntimeError, TimeoutError) as error:  # the kernel died, or a cell took longer than the preset allows
-            raise _failure(job, partial, f"{type(error).__name__}: {error}") from error
+            raise _failure(partial, f"{type(error).__name__}: {error}") from error
 
 
-def _failure(job: Job, partial: Path, traceback: str) -> Failed:
-    kept = job.folder / f"{job.notebook.stem}.failed.ipynb"
-    if partial.exists():
-        partial.replace(kept)
-    return Failed(f"{traceback}\n{job.notebook.stem} failed; the notebook with its error: {kept}")
+def _failure(partial: Path, traceback: str) -> Failed:
+    notebook = partial.read_bytes() if partial.exists() else b""
+    partial.unlink(missing_ok=True)
+    return Failed(traceback, notebook)
 
 
 def _page(executed: Path) -> bytes:

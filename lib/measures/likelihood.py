@@ -1,0 +1,113 @@
+r"""The evidence of a latent-variable model, by importance sampling from its encoder.
+
+For a prior :math:`p(z) = N(0, I)`, a decoder :math:`p(x | z)` and an encoder :math:`q(z | x)`,
+
+.. math:: \log p(x) \approx \log \frac1n \sum_{l=1}^n w_l , \qquad
+          w_l = \frac{p(x | z_l)\, p(z_l)}{q(z_l | x)} , \quad z_l \sim q(z | x).
+
+The logarithm makes it biased downwards, the less so the more equal the weights are. How equal they are is said by the
+effective sample size :math:`(\sum w)^2 / \sum w^2`, which comes with every estimate.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+
+from lib.measures.axes import Outputs, PerSample
+from lib.measures.density import log_prior
+
+ROWS = 1024
+"""latents decoded in one pass: enough for matrix products to be efficient, few enough to stay in the caches"""
+
+
+class Evidence(NamedTuple):
+    """An estimate of log p(x) and how far to trust it."""
+
+    log_p: PerSample
+    """nats"""
+    ess: PerSample
+    """effective sample size, between 1 and the number of samples; near 1, one sample decides"""
+
+
+@torch.no_grad()
+def log_evidence(
+    encode: Callable[[Tensor], Distribution],
+    decode: Callable[[Tensor], Distribution],
+    x: Outputs,
+    n: int,
+    *,
+    generator: torch.Generator | None = None,
+) -> Evidence:
+    r"""Importance-sampled :math:`\log p(x)` in nats, of each image, with its effective sample size.
+
+    Everything stays in log space, and samples are streamed: memory does not grow with ``n``. With the true posterior
+    as encoder all weights are equal, and the estimate is exact for any ``n``.
+
+    Args:
+        encode: from ``[batch, *image]`` to :math:`q(z | x)` over ``[batch, latent]``.
+        decode: from ``[batch, latent]`` to :math:`p(x | z)` over ``[batch, *image]``, one log probability per image.
+        x: images, as the model observes them.
+        n: samples. The paper takes 256 (MNIST) or 128.
+        generator: of the samples, for a (multivariate) normal encoder; by default torch's own.
+
+    Raises:
+        ValueError: no samples, or a distribution over something else than a latent or an image.
+        TypeError: a generator together with an encoder of another family.
+        FloatingPointError: an estimate that is not finite, with the number of images.
+
+    Source: van den Burg & Williams 2021, equation 9.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1 sample, got {n}")
+    blocks = [_block(encode, decode, block, n, generator) for block in x.split(ROWS)]
+    log_p, ess = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+    bad = ~log_p.isfinite()
+    if bad.any():
+        raise FloatingPointError(f"log p(x) is NaN or infinite for {int(bad.sum())} of {len(x)} images")
+    return Evidence(log_p, ess)
+
+
+def _block(encode: Callable, decode: Callable, x: Tensor, n: int, generator: torch.Generator | None) -> list[Tensor]:
+    posterior = encode(x)
+    if len(posterior.batch_shape) != 1:
+        raise ValueError(
+            f"encode must give one distribution per image, got batches of {list(posterior.batch_shape)}; "
+            "wrap it in torch.distributions.Independent"
+        )
+    total, squared = x.new_full((2, len(x)), -math.inf)  # log of the sums of the weights and of their squares
+    at_once = max(1, ROWS // len(x))
+    repeated = x.expand(at_once, *x.shape).flatten(0, 1)
+    for done in range(0, n, at_once):
+        count = min(at_once, n - done)
+        z = _draw(posterior, count, generator)
+        rows = z.flatten(0, 1)
+        log_likelihood = decode(rows).log_prob(repeated[: len(rows)])
+        if log_likelihood.shape != rows.shape[:1]:
+            raise ValueError(
+                f"decode must give one log probability per image, got {list(log_likelihood.shape)} for {len(rows)} "
+                "latents; wrap it in torch.distributions.Independent"
+            )
+        log_w = (log_likelihood + log_prior(rows)).view(count, len(x)) - posterior.log_prob(z)
+        total = torch.logaddexp(total, log_w.logsumexp(0))
+        squared = torch.logaddexp(squared, (2 * log_w).logsumexp(0))
+    return [total - math.log(n), (2 * total - squared).exp()]
+
+
+def _draw(
+    posterior: Distribution, count: int, generator: torch.Generator | None
+) -> Float[Tensor, "count batch latent"]:
+    """Samples of the posterior. Distributions know no generator, so its noise is shaped here."""
+    if generator is None:
+        return posterior.sample((count,))
+    base = posterior.base_dist if isinstance(posterior, Independent) else posterior
+    if not isinstance(base, Normal | MultivariateNormal):
+        raise TypeError(f"a generator needs a Normal or MultivariateNormal encoder, got {type(base).__name__}")
+    noise = torch.randn((count, *base.mean.shape), generator=generator, device=base.mean.device, dtype=base.mean.dtype)
+    if isinstance(base, Normal):
+        return base.mean + base.stddev * noise
+    return base.mean + (base.scale_tril @ noise[..., None])[..., 0]

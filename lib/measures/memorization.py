@@ -1,0 +1,162 @@
+r"""The K-fold memorisation score, what it is without memorisation, and the nearest-neighbour ratio it is set against.
+
+A repeat divides the images into K folds and trains K models, each without one fold. So in every repeat an image has
+K - 1 models that were trained with it and one that was not; over L repeats,
+
+.. math:: M_i = \log \frac{1}{(K-1)L} \sum_{\text{with } i} p(x_i) - \log \frac1L \sum_{\text{without } i} p(x_i) .
+
+The logarithm of a mean over more models is larger even if no image matters to any model, since the largest term
+decides. So the score is not zero where nothing is memorised: see :func:`balanced_score`, :func:`null_split` and
+:func:`gaussian_null`.
+
+Source: van den Burg & Williams 2021, equation 5.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from lib.measures.axes import PerSample
+
+Runs = Float[Tensor, "runs n"]
+"""log p(x) in nats: a row for each model, a column for each image"""
+OtherRuns = Float[Tensor, "other n"]
+Scores = Float[Tensor, " n"]
+Repeats = Float[Tensor, "repeats folds n"]
+Folds = Int64[Tensor, "repeats n"]
+
+
+def score(log_p_in: Runs, log_p_out: OtherRuns) -> Scores:
+    """The memorisation score: logmeanexp over models with the image minus logmeanexp over models without it, in nats.
+
+    Args:
+        log_p_in: log p(x) under models trained with the image.
+        log_p_out: the same under models trained without it.
+
+    Raises:
+        ValueError: one side has no model, or a number is not finite (counted).
+    """
+    return _logmeanexp(log_p_in, "with") - _logmeanexp(log_p_out, "without")
+
+
+def balanced_score(log_p_in: Runs, log_p_out: OtherRuns) -> Scores:
+    """The score with as many models on either side: zero on average if the image does not matter.
+
+    The models with the image are taken in consecutive groups of as many as there are without it (as :func:`split`
+    orders them, each group has one model of every repeat), and the scores of the groups are averaged. Models left over
+    at the end are not used.
+
+    Raises:
+        ValueError: as :func:`score`; or fewer models with the image than without it.
+    """
+    size = len(log_p_out)
+    if not 0 < size <= len(log_p_in):
+        raise ValueError(f"a balanced score needs 1..{len(log_p_in)} models without the image, got {size}")
+    groups = [group for group in log_p_in.split(size) if len(group) == size]
+    return torch.stack([score(group, log_p_out) for group in groups]).mean(0)
+
+
+def split(log_p: Repeats, held_out: Folds) -> tuple[Runs, OtherRuns]:
+    """The models with and without each image, ``[(folds - 1) repeats, n]`` and ``[repeats, n]``.
+
+    Row ``g repeats + l`` of the first is the model of repeat ``l`` that left out fold ``g + 1`` after the image's own.
+
+    Args:
+        log_p: of every image under every model.
+        held_out: which fold each image is in, and so which model of a repeat is without it.
+
+    Raises:
+        ValueError: fewer than two folds.
+    """
+    repeats, folds, n = log_p.shape
+    if folds < 2:
+        raise ValueError(f"at least 2 folds are needed, got {folds}")
+    order = (held_out[:, None, :] + torch.arange(folds, device=held_out.device)[:, None]) % folds
+    turned = log_p.gather(1, order)  # now the first fold of each image is its own
+    return turned[:, 1:].transpose(0, 1).reshape((folds - 1) * repeats, n), turned[:, 0]
+
+
+def null_split(
+    log_p_in: Runs, out: int, *, generator: torch.Generator
+) -> tuple[Float[Tensor, "null_in n"], Float[Tensor, "null_out n"]]:
+    """Membership permuted: models that were all trained with the image, ``out`` of which play the ones without it.
+
+    Whatever a score makes of these is no memorisation. Each image draws one player from every repeat, independently.
+
+    Args:
+        log_p_in: ``[groups out, n]`` as :func:`split` orders it: ``out`` repeats in each group.
+        out: models to play, the number of repeats.
+
+    Raises:
+        ValueError: fewer than two whole groups, so that no model would be left on the other side (K < 3).
+    """
+    groups, rest = divmod(len(log_p_in), max(out, 1))
+    if out < 1 or rest or groups < 2:
+        raise ValueError(
+            f"the null needs 2 or more groups of out models with the image, got {len(log_p_in)} and {out=}"
+        )
+    held_out = torch.randint(groups, (out, log_p_in.shape[1]), generator=generator, device=generator.device).to(
+        log_p_in.device
+    )
+    return split(log_p_in.view(groups, out, -1).transpose(0, 1), held_out)
+
+
+def gaussian_null(
+    spread: float, models_in: int, models_out: int, draws: int, *, generator: torch.Generator
+) -> PerSample:
+    r"""Scores of images that no model memorised, where models differ by :math:`\log p \sim N(\mu, s^2)`, in nats.
+
+    Args:
+        spread: ``s``, the standard deviation of log p(x) between models, nats.
+        models_in: models trained with an image; 90 in the paper.
+        models_out: models trained without it; 10 in the paper.
+        draws: images to simulate.
+    """
+    shape = (models_in + models_out, draws)
+    log_p = spread * torch.randn(shape, generator=generator, device=generator.device)
+    return score(log_p[:models_in], log_p[models_in:])
+
+
+def nearest_neighbour_ratio(
+    x: Float[Tensor, "batch *image"], validation: Float[Tensor, "others *image"], samples: Float[Tensor, "made *image"]
+) -> PerSample:
+    r"""How much nearer the model's samples come to an image than other images do.
+
+    .. math:: \rho_i = \min_j \|x_i - v_j\| \big/ \min_j \|x_i - s_j\| .
+
+    Args:
+        x: training images.
+        validation: images that the model was not trained with. As many as samples, or the ratio compares numbers.
+        samples: images that the model made.
+
+    Raises:
+        ValueError: nothing to compare with, or a sample that equals an image (counted).
+
+    Source: van den Burg & Williams 2021, equation 6.
+    """
+    if not len(validation) or not len(samples):
+        raise ValueError(f"nothing to compare with: {len(validation)} validation images and {len(samples)} samples")
+    to_validation, to_samples = (_nearest(x.flatten(1), other.flatten(1)) for other in (validation, samples))
+    equal = to_samples == 0
+    if equal.any():
+        raise ValueError(f"{int(equal.sum())} of {len(x)} images equal a sample, so their ratio is infinite")
+    return to_validation / to_samples
+
+
+def _nearest(x: Tensor, among: Tensor) -> Tensor:
+    """Distance to the nearest of ``among``, from each row's own distances, a block of rows at a time."""
+    return torch.cat([torch.cdist(block, among).amin(1) for block in x.split(256)])
+
+
+def _logmeanexp(log_p: Tensor, side: str) -> Tensor:
+    if not len(log_p):
+        raise ValueError(f"no model {side} the image: at least one is needed on either side")
+    bad = ~log_p.isfinite()
+    if bad.any():
+        raise ValueError(
+            f"log p(x) is NaN or infinite in {int(bad.sum())} of {bad.numel()} numbers of models {side} the image "
+            f"({int(bad.any(0).sum())} images)"
+        )
+    return log_p.logsumexp(0) - math.log(len(log_p))
