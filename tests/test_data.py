@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib.models.data import MNIST, ROOT, DataError, load, nearest_neighbours
+from lib.models.data import MNIST, ROOT, DataError, folds, load, nearest_neighbours
 
 
 @pytest.fixture(autouse=True)
@@ -153,3 +153,78 @@ def test_the_nearest_neighbour_is_another_image():
 def test_nearest_neighbours_agree_with_all_distances():
     x, y = torch.rand(30, 1, 4, 4), torch.rand(200, 1, 4, 4)
     assert torch.equal(nearest_neighbours(x, y), torch.cdist(x.flatten(1), y.flatten(1)).argmin(1))
+
+
+def write_cifar(root, train=20, test=10):
+    folder = root / "cifar-10-batches-bin"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, count in (("data_batch_1.bin", train // 2), ("data_batch_2.bin", train // 2), ("test_batch.bin", test)):
+        records = rng.integers(0, 256, (count, 3073), dtype=np.uint8)
+        records[:, 0] %= 10
+        records.tofile(folder / name)
+    return folder
+
+
+def write_celeba(root, count=12):
+    folder = root / "celeba"
+    (folder / "img_align_celeba").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    lines = []
+    for i in range(count):
+        image = Image.fromarray(rng.integers(0, 256, (218, 178, 3), dtype=np.uint8)).resize((178, 218))
+        image.save(folder / "img_align_celeba" / f"{i:06d}.jpg")
+        lines.append(f"{i:06d}.jpg {i % 3}")
+    (folder / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_cifar_is_read_as_its_authors_wrote_it(tmp_path):
+    folder = write_cifar(tmp_path)
+    found = load("cifar10", root=tmp_path)
+    assert (found.train.shape, found.test.shape) == ((20, 3, 32, 32), (10, 3, 32, 32))
+    record = np.fromfile(folder / "data_batch_2.bin", np.uint8)[:3073]
+    assert found.train_labels[10] == record[0]
+    assert found.train[10, 2, 0, 5] * 255 == pytest.approx(record[1 + 2 * 1024 + 5])  # blue, first row, sixth column
+    (folder / "test_batch.bin").write_bytes(b"x" * 3074)
+    with pytest.raises(DataError, match="has 3074 bytes; expected a multiple of 3073"):
+        load("cifar10", root=tmp_path)
+    (folder / "test_batch.bin").unlink()
+    with pytest.raises(DataError, match=r"has no test_batch\.bin"):
+        load("cifar10", root=tmp_path)
+
+
+def test_celeba_is_cropped_and_reduced_by_its_partition(tmp_path):
+    folder = write_celeba(tmp_path)
+    found = load("celeba", root=tmp_path)
+    assert (found.train.shape, found.test.shape) == ((4, 3, 32, 32), (4, 3, 32, 32))
+    assert len(load("celeba", root=tmp_path, most=2).train) == 2
+    assert load("celeba", root=tmp_path, most=2).digest != found.digest
+    flat = Image.new("RGB", (178, 218), (0, 0, 0))
+    flat.paste((200, 100, 50), (15, 35, 163, 183))  # the middle 148 x 148
+    flat.save(folder / "img_align_celeba" / "000000.jpg", quality=100)
+    first = load("celeba", root=tmp_path).train[0]
+    assert (first[:, 2:-2, 2:-2] * 255 - torch.tensor([200.0, 100, 50])[:, None, None]).abs().max() < 4
+    (folder / "img_align_celeba" / "000003.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"000003\.jpg cannot be read"):
+        load("celeba", root=tmp_path)
+    (folder / "list_eval_partition.txt").write_text("000000.jpg 2\n")
+    with pytest.raises(DataError, match="names no image of part 0"):
+        load("celeba", root=tmp_path)
+    (folder / "list_eval_partition.txt").write_text("three words here\n")
+    with pytest.raises(DataError, match=r"expected lines 'NAME\.jpg PART'"):
+        load("celeba", root=tmp_path)
+
+
+def test_folds_are_a_division_into_equal_parts():
+    for n, k in ((10, 2), (11, 4), (7, 7)):
+        counts = folds(n, k, seed=0, repeat=0).bincount()
+        assert len(counts) == k
+        assert counts.max() - counts.min() <= 1
+
+
+def test_folds_belong_to_seed_and_repeat():
+    one = folds(50, 5, seed=1, repeat=2)
+    assert torch.equal(one, folds(50, 5, seed=1, repeat=2))
+    assert not torch.equal(one, folds(50, 5, seed=1, repeat=3))
+    assert not torch.equal(one, folds(50, 5, seed=2, repeat=2))

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -112,3 +113,22 @@ def test_a_kill_while_writing_leaves_nothing_that_is_trusted(tmp_path):
     calls = []
     store.fetch([SPEC], count_builds(calls), folder=tmp_path)  # the lock went with the process
     assert len(calls) == 1
+
+
+def test_an_executor_builds_what_is_missing_and_keeps_it_if_another_build_fails(tmp_path):
+    places = []
+
+    def build(spec, checkpoint):
+        places.append(threading.current_thread().name[:4])
+        if spec["seed"] == 2:
+            raise ArithmeticError
+        return {"w": torch.ones(1) * spec["seed"]}
+
+    specs = [SPEC | {"seed": seed} for seed in (1, 2, 3)]
+    with ThreadPoolExecutor(1, thread_name_prefix="mine") as pool, pytest.raises(ArithmeticError):
+        store.fetch(specs, build, folder=tmp_path, executor=pool)
+    assert places == ["mine"] * 3
+    with ThreadPoolExecutor(1) as pool:
+        first, third = store.fetch([specs[0], specs[2]], build, folder=tmp_path, executor=pool)
+    assert (first["w"].item(), third["w"].item()) == (1, 3)
+    assert len(places) == 3

@@ -145,7 +145,7 @@ class Pixels(Bernoulli):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The same numbers: value * logit - log(1 + exp(logit))."""
-        return value * self.logits - nn.functional.softplus(self.logits)
+        return torch.addcmul(nn.functional.softplus(self.logits).neg_(), value, self.logits)
 
 
 class BernoulliVAE(VAE):
