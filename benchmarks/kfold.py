@@ -74,23 +74,24 @@ def sampling(spec: KFold, shape: tuple[int, ...], device: str, *, images: int = 
     return _rows(work, device, repeats, passes * len(rows) / 1000)
 
 
-def predict(spec: KFold, repeats: int, images: int, shape: tuple[int, ...], device: str) -> float:
-    """Seconds that all repeats of a specification would take here, one after the other, from a few steps of each kind.
+def predict(spec: KFold, train: int, test: int, shape: tuple[int, ...], device: str) -> float:
+    """Seconds that one repeat would take here, from a few steps of each kind.
 
     Args:
         spec: of the fits.
-        repeats: of the folds.
-        images: training images of the data set, for a specification that takes all.
+        train: images that are scored.
+        test: images of the loss by epoch.
         shape: of an image.
         device: to time on.
     """
-    n = spec.images or images
-    step = training(spec, shape, device, repeats=1, steps=2)[-2].milliseconds / 1e3
+    models = [ensembles.network(spec, shape, 0, fold).to(device) for fold in range(spec.folds)]
+    x = torch.rand(spec.folds, spec.batch, *shape, device=device).round()
+    noise = torch.randn(spec.folds, spec.batch, spec.latent, device=device)
+    step = _rows({"step": _trainer(models, x, noise)}, device, 3, spec.folds)[0].milliseconds / 1e3
     sample = sampling(replace(spec, samples=16), shape, device, repeats=1)[-1].milliseconds / 1e6
-    train_steps = spec.epochs * max(1, (n - n // spec.folds) // spec.batch)
-    test_steps = spec.epochs * spec.test_images / spec.batch / 3  # a forward pass is about a third of a step
+    steps = max(1, (train - -(-train // spec.folds)) // spec.batch) + test / spec.batch / 3  # a third: forward only
     scored = len(range(spec.score_every, spec.epochs, spec.score_every)) + 1
-    return repeats * spec.folds * ((train_steps + test_steps) * step + scored * n * spec.samples * sample)
+    return spec.folds * (spec.epochs * steps * step + scored * train * spec.samples * sample)
 
 
 def markdown(rows: list[Row], unit: str) -> str:

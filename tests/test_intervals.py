@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
-from lib.measures.intervals import difference, estimate
+from lib.measures.intervals import difference, estimate, paired, rank_correlation
 
 
 def test_the_interval_of_a_normal_mean_is_the_textbooks():
@@ -48,3 +49,31 @@ def test_a_difference_of_means_is_antisymmetric():
 def test_too_few_or_infinite_values_are_refused(values):
     with pytest.raises(ValueError, match="at least 3 values and all finite"):
         estimate(torch.tensor(values))
+
+
+def test_a_paired_interval_sees_that_points_go_together():
+    base = 10 * torch.randn(300)
+    shifted = base + 1 + 0.01 * torch.randn(300)
+
+    def gain(a, b, axis=-1):
+        return b.mean(axis) - a.mean(axis)
+
+    together = paired(base, shifted, gain)
+    assert together.value == pytest.approx(1, abs=0.01)
+    assert together.high - together.low < 0.01
+    assert difference(shifted, base).high - difference(shifted, base).low > 1
+
+
+def test_a_pair_that_lacks_a_number_is_missing():
+    first, second = torch.randn(2, 50)
+    first[3], second[4] = torch.nan, torch.nan
+    found = paired(first, second, rank_correlation)
+    assert (found.n, found.missing) == (48, 2)
+
+
+def test_rank_correlation_is_spearmans():
+    a, b = np.random.default_rng(0).normal(size=(2, 40))
+    b[:20] += 2 * a[:20]
+    assert rank_correlation(a, b) == pytest.approx(spearmanr(a, b).statistic)
+    assert rank_correlation(a, np.exp(a)) == pytest.approx(1)
+    np.testing.assert_allclose(rank_correlation(np.stack([a, b]), np.stack([b, a])), rank_correlation(a, b))

@@ -9,6 +9,7 @@ from lib.measures.memorization import (
     nearest_neighbour_ratio,
     null_split,
     score,
+    scores,
     split,
 )
 
@@ -151,3 +152,15 @@ def test_bad_input_is_refused():
         nearest_neighbour_ratio(good, good[:0], good)
     with pytest.raises(ValueError, match="4 of 4 images equal a sample"):
         nearest_neighbour_ratio(good, good + 1, good)
+
+
+def test_all_scores_at_once_are_the_same_scores():
+    held_out = torch.randint(3, (2, 30), generator=seeded())
+    log_p = torch.randn(2, 3, 30)
+    found = scores(log_p, held_out, generator=seeded(1))
+    sides = split(log_p, held_out)
+    null = null_split(sides[0], 2, generator=seeded(1))
+    for one, two in zip(
+        found, (score(*sides), balanced_score(*sides), score(*null), balanced_score(*null)), strict=True
+    ):
+        assert torch.equal(one, two)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, rankdata
 from torch import Tensor
 
 
@@ -57,7 +57,26 @@ def difference(
     return _bootstrap([first, second], statistic, "percentile", seed)
 
 
-def _bootstrap(groups: list[Tensor], statistic: Callable, method: str, seed: int) -> Estimate:
+def paired(
+    first: Float[Tensor, " points"], second: Float[Tensor, " points"], statistic: Callable, *, seed: int = 0
+) -> Estimate:
+    """A statistic of two numbers per point, such as a ratio of medians, with its 95 % BCa bootstrap interval.
+
+    Points are resampled with both their numbers; a point that lacks one is missing. Otherwise as :func:`estimate`.
+    """
+    known = ~(first.isnan() | second.isnan())
+    both = _bootstrap([first[known], second[known]], statistic, "BCa", seed, paired=True)
+    return both._replace(n=int(known.sum()), missing=int((~known).sum()))
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
+    """Spearman's correlation along an axis, as a statistic for :func:`paired`."""
+    a, b = (rankdata(values, axis=axis) for values in (first, second))
+    a, b = (ranks - ranks.mean(axis, keepdims=True) for ranks in (a, b))
+    return (a * b).sum(axis) / np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
+
+
+def _bootstrap(groups: list[Tensor], statistic: Callable, method: str, seed: int, *, paired: bool = False) -> Estimate:
     known, total = [], 0
     for group in groups:
         numbers = group.double().cpu().numpy()
@@ -71,6 +90,8 @@ def _bootstrap(groups: list[Tensor], statistic: Callable, method: str, seed: int
     value = low = high = float(statistic(*known))
     if any(np.ptp(kept) > 0 for kept in known):  # equal values have no error, which the bootstrap cannot express
         rng = np.random.default_rng(seed)
-        low, high = bootstrap(known, statistic, n_resamples=2000, batch=200, method=method, rng=rng).confidence_interval
+        low, high = bootstrap(
+            known, statistic, n_resamples=2000, batch=200, method=method, rng=rng, paired=paired
+        ).confidence_interval
     entered = sum(map(len, known))
     return Estimate(value, float(low), float(high), entered, total - entered)

@@ -13,6 +13,7 @@ Source: van den Burg & Williams 2021, equation 5.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -23,12 +24,12 @@ from lib.measures.axes import PerSample
 Runs = Float[Tensor, "runs n"]
 """log p(x) in nats: a row for each model, a column for each image"""
 OtherRuns = Float[Tensor, "other n"]
-Scores = Float[Tensor, " n"]
+PerImage = Float[Tensor, " n"]
 Repeats = Float[Tensor, "repeats folds n"]
 Folds = Int64[Tensor, "repeats n"]
 
 
-def score(log_p_in: Runs, log_p_out: OtherRuns) -> Scores:
+def score(log_p_in: Runs, log_p_out: OtherRuns) -> PerImage:
     """The memorisation score: logmeanexp over models with the image minus logmeanexp over models without it, in nats.
 
     Args:
@@ -41,7 +42,7 @@ def score(log_p_in: Runs, log_p_out: OtherRuns) -> Scores:
     return _logmeanexp(log_p_in, "with") - _logmeanexp(log_p_out, "without")
 
 
-def balanced_score(log_p_in: Runs, log_p_out: OtherRuns) -> Scores:
+def balanced_score(log_p_in: Runs, log_p_out: OtherRuns) -> PerImage:
     """The score with as many models on either side: zero on average if the image does not matter.
 
     The models with the image are taken in consecutive groups of as many as there are without it (as :func:`split`
@@ -103,13 +104,37 @@ def null_split(
     return split(log_p_in.view(groups, out, -1).transpose(0, 1), held_out)
 
 
+class Scores(NamedTuple):
+    """The published score, and what it has to be read against; nats, one number per image."""
+
+    score: PerImage
+    balanced: PerImage
+    """with as many models on either side"""
+    null: PerImage
+    """of models that were all trained with the image, divided as in the score"""
+    balanced_null: PerImage
+
+
+def scores(log_p: Repeats, held_out: Folds, *, generator: torch.Generator) -> Scores:
+    """The score, the balanced score, and both under permuted membership, for a division into three folds or more.
+
+    Args:
+        log_p: of every image under every model.
+        held_out: which fold each image is in.
+        generator: of the null.
+    """
+    sides = split(log_p, held_out)
+    null = null_split(sides[0], len(held_out), generator=generator)
+    return Scores(score(*sides), balanced_score(*sides), score(*null), balanced_score(*null))
+
+
 def gaussian_null(
     spread: float, models_in: int, models_out: int, draws: int, *, generator: torch.Generator
 ) -> PerSample:
-    r"""Scores of images that no model memorised, where models differ by :math:`\log p \sim N(\mu, s^2)`, in nats.
+    r"""Scores of images that no model memorised, where models differ by :math:`\log p \sim N(\mu, \tau^2)`, in nats.
 
     Args:
-        spread: ``s``, the standard deviation of log p(x) between models, nats.
+        spread: ``tau``, the standard deviation of log p(x) between models, nats.
         models_in: models trained with an image; 90 in the paper.
         models_out: models trained without it; 10 in the paper.
         draws: images to simulate.

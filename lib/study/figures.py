@@ -62,3 +62,54 @@ def published(axis: plt.Axes, *values: float, horizontal: bool = True) -> None:
     for index, value in enumerate(values):
         line = axis.axhline if horizontal else axis.axvline
         line(value, color="0.45", linestyle=":", linewidth=1.4, zorder=0, label=None if index else "published")
+
+
+def extremes(axes: Sequence[plt.Axes], images: np.ndarray, scores: np.ndarray) -> None:
+    """The images of the lowest, the middle and the highest scores, a row on each of three axes."""
+    count = min(14, len(scores) // 3)
+    order = np.argsort(scores)
+    middle = len(order) // 2 - count // 2
+    for axis, name, start in zip(axes, ("low", "median", "high"), (0, middle, len(order) - count), strict=True):
+        chosen = order[start : start + count]
+        image_strip(axis, images[chosen], f"{name}: {scores[chosen[0]]:.1f} to {scores[chosen[-1]]:.1f} nats")
+
+
+def outlier_bins(axes: Sequence[plt.Axes], log_p: np.ndarray, high: np.ndarray, images: np.ndarray) -> None:
+    """Where the highly memorised images lie among all, by log probability.
+
+    Args:
+        axes: three: the counts (with the number of high ones above each bar), their share, and images from every other
+            bin: a regular one above a high one, where there are such.
+        log_p: of every image, nats.
+        high: which are highly memorised.
+        images: ``[n, channels, height, width]`` in [0, 1].
+    """
+    edges = np.histogram_bin_edges(log_p, 14)
+    which = np.clip(np.digitize(log_p, edges) - 1, 0, len(edges) - 2)
+    centres, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
+    total, marked = (np.bincount(which[mask], minlength=len(centres)) for mask in (high | ~high, high))
+    axes[0].bar(centres, total - marked, width, color=COLOURS[4], edgecolor="w", label="regular")
+    above = {"bottom": total - marked, "color": COLOURS[5], "edgecolor": "w", "label": "highly memorised"}
+    axes[0].bar(centres, marked, width, **above)
+    for x, count, of in zip(centres, marked, total, strict=True):
+        axes[0].annotate(str(count), (x, of), ha="center", va="bottom", fontsize="x-small")
+    share = np.divide(marked, total, out=np.zeros(len(total)), where=total > 0)
+    axes[1].bar(centres, share, width, color=COLOURS[5], edgecolor="w")
+    for index in range(0, len(centres), 2):
+        for row, mask in enumerate((~high, high)):
+            found = np.flatnonzero((which == index) & mask)
+            if len(found):
+                box = (centres[index] - width, centres[index] + width, -row - 1, -row)
+                axes[2].imshow(np.moveaxis(images[found[0]], 0, -1).squeeze(), extent=box, aspect="auto")
+    axes[2].set(xlim=axes[0].get_xlim(), ylim=(-2, 0), yticks=(-0.5, -1.5), yticklabels=("regular", "high"))
+    axes[2].tick_params(bottom=False, labelbottom=False, left=False)
+    axes[2].spines[:].set_visible(False)
+
+
+def binned_means(axis: plt.Axes, x: np.ndarray, y: np.ndarray, width: float, **look: object) -> None:
+    """The mean of ``y`` in bins of ``x`` with 1.96 standard errors to either side; a bin of one point has none."""
+    index = np.floor(x / width)
+    bins = np.unique(index)
+    groups = [y[index == b] for b in bins]
+    errors = [1.96 * group.std(ddof=1) / len(group) ** 0.5 if len(group) > 1 else 0.0 for group in groups]
+    axis.errorbar((bins + 0.5) * width, [g.mean() for g in groups], yerr=errors, fmt="o", ms=3, capsize=2, **look)

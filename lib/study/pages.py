@@ -10,10 +10,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import nbformat
 import yaml
 
 from lib.models.data import ROOT
-from lib.study import claims
+from lib.study import claims, parameters
 from lib.study.runs import Job
 
 HTML = ROOT / "_build" / "html"
@@ -81,6 +82,26 @@ def execution(runs: Sequence[tuple[Job, dict]]) -> str:
     return f"{(ROOT / 'book' / 'execution.md').read_text()}\n" + "\n".join(lines) + "\n"
 
 
+NOT_RUN = """```{{admonition}} Not run in this build
+:class: warning
+Its data are not shipped with the project, so this page shows the code without results, and the scorecard says
+"not run". With the data on your machine, `python -m lib run {name} -p data_dir PATH` makes the page.
+```"""
+
+
+def _chapters(toc: dict) -> set[str]:
+    entries = [toc.get("root", ""), *(chapter["file"] for part in toc.get("parts", []) for chapter in part["chapters"])]
+    return {entry.removeprefix("notebooks/") for entry in entries if entry.startswith("notebooks/")}
+
+
+def _stage_source(notebook: Path, folder: Path) -> None:
+    """A notebook without outputs, which says so."""
+    content = nbformat.read(notebook, as_version=4)
+    note = nbformat.v4.new_markdown_cell(NOT_RUN.format(name=notebook.stem[3:]), id="not-run")
+    content.cells.insert(1, note)
+    nbformat.write(content, folder / notebook.name)
+
+
 def _build(runs: Sequence[tuple[Job, dict]], toc: dict, output: Path, *, strict: bool) -> Path:
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".pages-") as scratch:
@@ -120,6 +141,8 @@ def _stage(runs: Sequence[tuple[Job, dict]], toc: dict, sources: Path) -> None:
     (sources / "notebooks").mkdir()
     for job, _ in runs:
         shutil.copy(job.output, sources / "notebooks" / job.notebook.name)
+    for name in _chapters(toc) - {job.notebook.stem for job, _ in runs}:
+        _stage_source(parameters.find(name), sources / "notebooks")
     records = {job.notebook.stem: record for job, record in runs}
     (sources / "book" / "scorecard.md").write_text(scorecard(records))
     (sources / "book" / "execution.md").write_text(execution(runs))
