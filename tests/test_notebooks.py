@@ -88,8 +88,8 @@ def has_neither_errors_nor_warnings(executed):
 
 
 def test_colour_images_in_the_formats_of_their_authors_go_through_the_same_chapter(tmp_path):
-    write_cifar(tmp_path, train=30, test=12)
-    write_celeba(tmp_path, count=90)
+    write_cifar(tmp_path, train=60, test=12)
+    write_celeba(tmp_path, count=190)
     path = parameters.find("kfold_colour")
     given = [{"dataset": name, "data_dir": str(tmp_path)} for name in ("cifar10", "celeba")]
     todo = [dataclasses.replace(runs.job(path, "smoke", one), folder=tmp_path / one["dataset"]) for one in given]
