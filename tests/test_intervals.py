@@ -58,7 +58,7 @@ def test_a_paired_interval_sees_that_points_go_together():
     def gain(a, b, axis=-1):
         return b.mean(axis) - a.mean(axis)
 
-    together = paired(base, shifted, gain)
+    together = paired(gain, base, shifted)
     assert together.value == pytest.approx(1, abs=0.01)
     assert together.high - together.low < 0.01
     assert difference(shifted, base).high - difference(shifted, base).low > 1
@@ -67,7 +67,7 @@ def test_a_paired_interval_sees_that_points_go_together():
 def test_a_pair_that_lacks_a_number_is_missing():
     first, second = torch.randn(2, 50)
     first[3], second[4] = torch.nan, torch.nan
-    found = paired(first, second, rank_correlation)
+    found = paired(rank_correlation, first, second)
     assert (found.n, found.missing) == (48, 2)
 
 

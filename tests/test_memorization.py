@@ -158,9 +158,25 @@ def test_all_scores_at_once_are_the_same_scores():
     held_out = torch.randint(3, (2, 30), generator=seeded())
     log_p = torch.randn(2, 3, 30)
     found = scores(log_p, held_out, generator=seeded(1))
-    sides = split(log_p, held_out)
-    null = null_split(sides[0], 2, generator=seeded(1))
-    for one, two in zip(
-        found, (score(*sides), balanced_score(*sides), score(*null), balanced_score(*null)), strict=True
-    ):
-        assert torch.equal(one, two)
+    log_p_in, log_p_out = split(log_p, held_out)
+    kept, played = null_split(log_p_in, 2, generator=seeded(1))
+    expected = {
+        "score": score(log_p_in, log_p_out),
+        "balanced": balanced_score(log_p_in, log_p_out),
+        "matched": score(kept, log_p_out),
+        "null": score(kept, played),
+        "balanced_matched": balanced_score(kept, log_p_out),
+        "balanced_null": balanced_score(kept, played),
+    }
+    assert all(torch.equal(getattr(found, name), values) for name, values in expected.items())
+
+
+def test_the_null_and_its_match_are_the_same_where_no_image_matters():
+    log_p = 5 * torch.randn(4, 4, 20_000)
+    held_out = torch.randint(4, (4, 20_000), generator=seeded())
+    found = scores(log_p, held_out, generator=seeded(1))
+    assert found.matched.median() == pytest.approx(found.null.median().item(), abs=0.15)
+    assert found.null.median() > 1
+    assert (found.balanced_matched > found.balanced_null.quantile(0.95)).double().mean() == pytest.approx(
+        0.05, abs=0.006
+    )

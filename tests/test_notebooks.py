@@ -117,7 +117,8 @@ def test_a_chapter_whose_data_are_not_there_is_left_out_and_named(monkeypatch, t
 
 def test_every_claim_finds_its_value(smoke_runs):
     values = {job.notebook.stem: record["values"] for job, record in smoke_runs}
-    assert [c for c in claims.claims() if c.chapter in values and c.value not in values[c.chapter]] == []
+    missing = [c.value for c in claims.claims() if c.chapter in values and c.value not in values[c.chapter]]
+    assert missing == ["highest_fast", "highest_slow"]  # decided only where all images are scored
     for found in values.values():
         for name, number in found.items():
             assert number["low"] <= number["high"], name

@@ -31,7 +31,11 @@ def log_density(decoder: Decoder, z: Latents, rank: int | None = None, *, chunk:
 
     Source: Feiszli 2017, equations 1 and 2.
     """
-    spectrum = singular_values(decoder, z, chunk=chunk)
+    return log_density_from(singular_values(decoder, z, chunk=chunk), decoder, z, rank)
+
+
+def log_density_from(spectrum: SingularValues, decoder: Decoder, z: Latents, rank: int | None) -> PerSample:
+    """:func:`log_density`, from singular values that are there already."""
     rank = spectrum.shape[1] if rank is None else rank
     check_rank(spectrum, rank, pixels=decoder(z[:1]).numel())
     return log_prior(z) - spectrum[:, :rank].log().sum(1)

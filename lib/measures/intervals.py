@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from scipy.stats import bootstrap, rankdata
 from torch import Tensor
@@ -57,16 +58,14 @@ def difference(
     return _bootstrap([first, second], statistic, "percentile", seed)
 
 
-def paired(
-    first: Float[Tensor, " points"], second: Float[Tensor, " points"], statistic: Callable, *, seed: int = 0
-) -> Estimate:
-    """A statistic of two numbers per point, such as a ratio of medians, with its 95 % BCa bootstrap interval.
+def paired(statistic: Callable, *columns: Float[Tensor, " points"], seed: int = 0) -> Estimate:
+    """A statistic of several numbers per point, such as a ratio of medians, with its 95 % BCa bootstrap interval.
 
-    Points are resampled with both their numbers; a point that lacks one is missing. Otherwise as :func:`estimate`.
+    Points are resampled with all their numbers; a point that lacks one is missing. Otherwise as :func:`estimate`.
     """
-    known = ~(first.isnan() | second.isnan())
-    both = _bootstrap([first[known], second[known]], statistic, "BCa", seed, paired=True)
-    return both._replace(n=int(known.sum()), missing=int((~known).sum()))
+    known = ~torch.stack(columns).isnan().any(0)
+    found = _bootstrap([column[known] for column in columns], statistic, "BCa", seed, paired=True)
+    return found._replace(n=int(known.sum()), missing=int((~known).sum()))
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:

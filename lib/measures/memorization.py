@@ -43,7 +43,7 @@ def score(log_p_in: Runs, log_p_out: OtherRuns) -> PerImage:
 
 
 def balanced_score(log_p_in: Runs, log_p_out: OtherRuns) -> PerImage:
-    """The score with as many models on either side: zero on average if the image does not matter.
+    """The score with as many models on either side: its mean is zero if the image does not matter.
 
     The models with the image are taken in consecutive groups of as many as there are without it (as :func:`split`
     orders them, each group has one model of every repeat), and the scores of the groups are averaged. Models left over
@@ -82,9 +82,11 @@ def split(log_p: Repeats, held_out: Folds) -> tuple[Runs, OtherRuns]:
 def null_split(
     log_p_in: Runs, out: int, *, generator: torch.Generator
 ) -> tuple[Float[Tensor, "null_in n"], Float[Tensor, "null_out n"]]:
-    """Membership permuted: models that were all trained with the image, ``out`` of which play the ones without it.
+    """Membership relabelled: of the models that were trained with an image, ``out`` play the ones without it.
 
     Whatever a score makes of these is no memorisation. Each image draws one player from every repeat, independently.
+    (To permute over all models, the true outsiders among them, would mix memorisation into its own null.) It does not
+    show what memorising the image has done to how much those models differ.
 
     Args:
         log_p_in: ``[groups out, n]`` as :func:`split` orders it: ``out`` repeats in each group.
@@ -110,22 +112,31 @@ class Scores(NamedTuple):
     score: PerImage
     balanced: PerImage
     """with as many models on either side"""
+    matched: PerImage
+    """the score without the models that play in the null: the two differ only in who is left out"""
     null: PerImage
-    """of models that were all trained with the image, divided as in the score"""
+    """the score where models that were trained with the image play the ones without it"""
+    balanced_matched: PerImage
     balanced_null: PerImage
 
 
 def scores(log_p: Repeats, held_out: Folds, *, generator: torch.Generator) -> Scores:
-    """The score, the balanced score, and both under permuted membership, for a division into three folds or more.
+    """The score and the balanced score, and both beside their null with the same numbers of models: (K - 2) L and L.
+
+    For a division into at least three folds; with three, the null has equal sides and so no bias to show.
 
     Args:
         log_p: of every image under every model.
         held_out: which fold each image is in.
         generator: of the null.
     """
-    sides = split(log_p, held_out)
-    null = null_split(sides[0], len(held_out), generator=generator)
-    return Scores(score(*sides), balanced_score(*sides), score(*null), balanced_score(*null))
+    log_p_in, log_p_out = split(log_p, held_out)
+    kept, played = null_split(log_p_in, len(held_out), generator=generator)
+    sides = ((log_p_in, log_p_out), (kept, log_p_out), (kept, played))
+    (full, balanced), (matched, balanced_matched), (null, balanced_null) = (
+        (score(*pair), balanced_score(*pair)) for pair in sides
+    )
+    return Scores(full, balanced, matched, null, balanced_matched, balanced_null)
 
 
 def gaussian_null(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lib.measures.axes import Along, Decoder, Latents, PerSample
-from lib.measures.density import check_rank, log_density, log_density_by_rank
+from lib.measures.density import log_density, log_density_from
 from lib.measures.jacobian import singular_system
 
 REACH = 8.0
@@ -150,9 +150,7 @@ def decay_by_radius(
     if not 0 <= direction < latent:
         raise ValueError(f"direction must be in 0..{latent - 1} for {latent} latents, got {direction}")
     system = singular_system(decoder, z)
-    rank = system.values.shape[1] if rank is None else rank
-    check_rank(system.values, rank, pixels=decoder(z[:1]).numel())
-    centre = log_density_by_rank(z, system.values)[:, rank - 1]
+    centre = log_density_from(system.values, decoder, z, rank)
     return decay_along(decoder, z, system.vectors[:, direction], centre, rank, radii, reach=reach)
 
 

@@ -70,7 +70,8 @@ class Repeats(NamedTuple):
     held_out: Int64[Tensor, "repeats n"]
     """which model of a repeat was not trained with the image"""
     losses: Float[Tensor, "repeats epochs 2"]
-    """negative evidence lower bound on train and test images after each epoch, mean over folds, nats per image"""
+    """negative evidence lower bound, mean over folds, nats per image: of the training batches, each before its step,
+    averaged over the epoch; of the test images after it"""
     weights: list[store.Tensors]
     """of the last epoch; the models of a repeat stacked"""
     index: Int64[Tensor, " n"]

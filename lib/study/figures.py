@@ -106,10 +106,13 @@ def outlier_bins(axes: Sequence[plt.Axes], log_p: np.ndarray, high: np.ndarray, 
     axes[2].spines[:].set_visible(False)
 
 
-def binned_means(axis: plt.Axes, x: np.ndarray, y: np.ndarray, width: float, **look: object) -> None:
-    """The mean of ``y`` in bins of ``x`` with 1.96 standard errors to either side; a bin of one point has none."""
+def binned_means(
+    axis: plt.Axes, x: np.ndarray, y: np.ndarray, width: float, *, bars: bool = True, **look: object
+) -> None:
+    """The mean of ``y`` in bins of ``x`` that hold at least five points, with 1.96 standard errors to either side."""
     index = np.floor(x / width)
-    bins = np.unique(index)
+    bins, counts = np.unique(index, return_counts=True)
+    bins = bins[counts >= 5]
     groups = [y[index == b] for b in bins]
-    errors = [1.96 * group.std(ddof=1) / len(group) ** 0.5 if len(group) > 1 else 0.0 for group in groups]
+    errors = [1.96 * group.std(ddof=1) / len(group) ** 0.5 for group in groups] if bars else None
     axis.errorbar((bins + 0.5) * width, [g.mean() for g in groups], yerr=errors, fmt="o", ms=3, capsize=2, **look)
