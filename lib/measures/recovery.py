@@ -1,0 +1,213 @@
+r"""Latent recovery: what a generator can make, found by searching its latent space for each image.
+
+.. math:: z^*(y) = \arg\min_z \| \phi(G(z)) - \phi(y) \|^2
+
+If training images are recovered with smaller errors than new ones, the generator overfits.
+
+Source: Webster, Rabin, Simon & Jurie 2019.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.stats import ks_2samp
+from torch import Tensor
+
+from lib.measures.axes import Decoder, Latents, Outputs, PerSample
+from lib.measures.intervals import Estimate, difference
+
+HISTORY = 10
+"""curvature pairs that each image keeps"""
+ROWS = 1024
+"""searches side by side"""
+TRIALS = 20
+"""step lengths tried in a line search"""
+
+Evaluate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class Recovery(NamedTuple):
+    """The best of an image's searches."""
+
+    z: Latents
+    error: PerSample
+    """mean squared error of the whole image, squared output units; NaN where every search diverged"""
+    converged: Bool[Tensor, " batch"]
+    """the search ended because nothing changed any more, not because its steps were used up"""
+
+
+class Overfitting(NamedTuple):
+    """How errors of training and of test images differ."""
+
+    gap: float
+    """(median test error - median training error) / median test error: positive where training images are easier"""
+    ks: float
+    """Kolmogorov-Smirnov statistic of the two samples of errors"""
+    p_value: float
+    detected: bool
+    """the paper's rule: gap > 10 % or p < 1 %"""
+    interval: Estimate
+    """the gap with its 95 % bootstrap interval, and how many errors there were; missing: images that diverged"""
+
+
+def recover(
+    decoder: Decoder,
+    y: Outputs,
+    *,
+    latent: int,
+    steps: int = 50,  # Webster et al. 2019, section 3
+    restarts: int = 1,
+    scale: float = 1.0,
+    transform: Callable[[Tensor], Tensor] | None = None,
+    generator: torch.Generator | None = None,
+    tolerance: float = 1e-9,
+) -> Recovery:
+    r"""Search the latent of every image by L-BFGS, all images and restarts side by side.
+
+    Each search has its own curvature history, line search and end, as if it were alone; ``steps`` counts iterations.
+
+    Args:
+        decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
+        y: the images, in the decoder's output units.
+        latent: number of latents.
+        steps: iterations, at most.
+        restarts: searches of each image, from other starts; the one with the smallest objective counts.
+        scale: standard deviation of the starts, ``scale * N(0, I)``. It can decide the result.
+        transform: :math:`\phi`, applied to images before they are compared; by default the identity.
+        generator: of the starts.
+        tolerance: relative decrease of the objective in a step, below which a search has converged.
+
+    Raises:
+        ValueError: a count below one, images that are not finite, or of another shape than the decoder's outputs.
+    """
+    if min(latent, steps, restarts) < 1:
+        raise ValueError(f"latent, steps and restarts must be at least 1, got {latent}, {steps} and {restarts}")
+    if not y.isfinite().all():
+        raise ValueError(f"{int((~y.isfinite().flatten(1).all(1)).sum())} of {len(y)} images are not finite")
+    starts = scale * torch.randn((restarts, len(y), latent), generator=generator, device=y.device, dtype=y.dtype)
+    with torch.no_grad():
+        made = decoder(starts[0, :1])
+    if made.shape[1:] != y.shape[1:]:
+        raise ValueError(f"the decoder makes {list(made.shape[1:])}, the images are {list(y.shape[1:])}")
+    phi = transform or (lambda images: images)
+    parts = []
+    for images, start in zip(y.split(max(1, ROWS // restarts)), starts.split(max(1, ROWS // restarts), 1), strict=True):
+        objective = _objective(decoder, phi, images.repeat(restarts, *[1] * (y.ndim - 1)))
+        z, loss, converged = _lbfgs(objective, start.flatten(0, 1), steps, tolerance)
+        best = loss.view(restarts, -1).argmin(0) * len(images) + torch.arange(len(images), device=y.device)
+        with torch.no_grad():
+            error = (decoder(z[best]) - images).flatten(1).square().mean(1)
+        parts.append((z[best], error.where(loss[best].isfinite(), torch.nan), converged[best]))
+    return Recovery(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def overfitting(
+    train_errors: Float[Tensor, " train"], test_errors: Float[Tensor, " test"], *, seed: int = 0
+) -> Overfitting:
+    """Compare the recovery errors of training and of test images. NaN is an image that diverged: counted, not used.
+
+    Raises:
+        ValueError: fewer than 8 errors on a side.
+    """
+    sides = [errors[~errors.isnan()].double().cpu().numpy() for errors in (train_errors, test_errors)]
+    if min(map(len, sides)) < 8:
+        raise ValueError(f"at least 8 errors are needed on either side, got {len(sides[0])} and {len(sides[1])}")
+    test = ks_2samp(*sides)
+    gap = difference(train_errors, test_errors, _gap, seed=seed)
+    detected = gap.value > 0.1 or test.pvalue < 0.01
+    return Overfitting(gap.value, float(test.statistic), float(test.pvalue), bool(detected), gap)
+
+
+def _gap(train: np.ndarray, test: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
+    return 1 - np.median(train, axis) / np.median(test, axis)
+
+
+def _objective(decoder: Decoder, phi: Callable, images: Tensor) -> Evaluate:
+    targets = phi(images)
+
+    def evaluate(z: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            loss = (phi(decoder(z)) - targets[rows]).flatten(1).square().sum(1)
+            (gradient,) = torch.autograd.grad(loss.sum(), z)  # each row depends on its own latent only
+        return loss.detach(), gradient
+
+    return evaluate
+
+
+def _lbfgs(evaluate: Evaluate, z: Tensor, steps: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Minimise every row on its own; the latents, the objective (infinite where it diverged), and which converged."""
+    everything = torch.arange(len(z), device=z.device)
+    loss, gradient = evaluate(z, everything)
+    usable = loss.isfinite() & gradient.isfinite().all(1)
+    loss = loss.where(usable, torch.inf)
+    moves, changes = (z.new_zeros(HISTORY, *z.shape) for _ in range(2))
+    weights = z.new_zeros(HISTORY, len(z))  # 1 / (move . change); zero: no pair
+    converged = usable & (gradient.abs().amax(1) == 0)
+    rows = everything[usable & ~converged]
+    for step in range(steps):
+        if not len(rows):
+            break
+        direction = _direction(gradient[rows], moves[:, rows], changes[:, rows], weights[:, rows])
+        slope = (direction * gradient[rows]).sum(1)
+        uphill = slope >= 0
+        direction[uphill], weights[:, rows[uphill]] = -gradient[rows][uphill], 0.0
+        slope[uphill] = -gradient[rows][uphill].square().sum(1)
+        length = torch.ones_like(slope) if step else (1 / gradient[rows].abs().sum(1)).clamp(max=1)
+        new_z, new_loss, new_gradient, found = _search(
+            evaluate, rows, z[rows], direction, length, (loss[rows], gradient[rows], slope)
+        )
+        move, change = new_z - z[rows], new_gradient - gradient[rows]
+        curvature = (move * change).sum(1)
+        keep = rows[curvature > 1e-10 * move.norm(dim=1) * change.norm(dim=1)]
+        pairs = torch.isin(rows, keep)
+        for memory, latest in ((moves, move), (changes, change), (weights, 1 / curvature)):
+            memory[:-1, keep] = memory[1:, keep]
+            memory[-1, keep] = latest[pairs]
+        settled = loss[rows] - new_loss <= tolerance * loss[rows]
+        z[rows], loss[rows], gradient[rows] = new_z, new_loss, new_gradient
+        converged[rows[settled]] = True
+        rows = rows[found & ~settled]
+    return z, loss, converged
+
+
+def _direction(gradient: Tensor, moves: Tensor, changes: Tensor, weights: Tensor) -> Tensor:
+    """The two-loop recursion, for all rows at once; pairs of weight zero drop out."""
+    q, taken = gradient.clone(), []
+    for move, change, weight in zip(moves.flip(0), changes.flip(0), weights.flip(0), strict=True):
+        taken.append(weight * (move * q).sum(1))
+        q -= taken[-1][:, None] * change
+    last = (weights[-1] * changes[-1].square().sum(1))[:, None]
+    q = torch.where(last > 0, q / last, q)
+    for move, change, weight, alpha in zip(moves, changes, weights, reversed(taken), strict=True):
+        q += (alpha - weight * (change * q).sum(1))[:, None] * move
+    return -q
+
+
+def _search(
+    evaluate: Evaluate, rows: Tensor, z: Tensor, direction: Tensor, length: Tensor, here: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Backtrack each row until its objective has decreased enough (Armijo); rows that never do stay where they are."""
+    loss, gradient, slope = here
+    new_z, new_loss, new_gradient = z.clone(), loss.clone(), gradient.clone()
+    found = torch.zeros_like(loss, dtype=torch.bool)
+    pending = torch.arange(len(rows), device=rows.device)
+    for _ in range(TRIALS):
+        there = z[pending] + length[pending, None] * direction[pending]
+        value, slant = evaluate(there, rows[pending])
+        enough = value <= loss[pending] + 1e-4 * length[pending] * slope[pending]  # False where it is not a number
+        enough &= slant.isfinite().all(1)
+        chosen = pending[enough]
+        new_z[chosen], new_loss[chosen], new_gradient[chosen] = there[enough], value[enough], slant[enough]
+        found[chosen] = True
+        # The minimum of the parabola through both values and the slope, within a tenth and a half of the step.
+        t, s, rise = length[pending], slope[pending], value - loss[pending]
+        shorter = (-s * t * t / (2 * (rise - s * t))).nan_to_num(0.0).clamp(0.1 * t, 0.5 * t)
+        length[pending] = shorter
+        pending = pending[~enough]
+        if not len(pending):
+            break
+    return new_z, new_loss, new_gradient, found

@@ -1,0 +1,155 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from conftest import affine
+from scipy.stats import ks_2samp
+
+from lib.measures.recovery import overfitting, recover
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def basins(z):
+    """One latent; the output 1 is met at z = 2, and nearly at z = -2."""
+    value = 1 - (z - 2).square() * ((z + 2).square() + 0.3) / 40
+    return torch.cat([value, 0 * z], 1)
+
+
+def test_a_linear_generator_is_recovered_to_its_least_squares_residual():
+    decoder, matrix = affine(12, 4)
+    y = torch.randn(30, 12)
+    offset = decoder(torch.zeros(1, 4))
+    exact = torch.linalg.lstsq(matrix, (y - offset).T).solution.T
+    found = recover(decoder, y, latent=4, generator=seeded())
+    torch.testing.assert_close(found.z, exact, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.error, (decoder(exact) - y).square().mean(1))
+    assert found.converged.all()
+
+
+def test_an_image_that_the_generator_made_is_found_again():
+    decoder, _ = affine(12, 4)
+    z = torch.randn(10, 4)
+    found = recover(
+        lambda z: decoder(z).tanh().view(-1, 3, 4),
+        decoder(z).tanh().view(-1, 3, 4),
+        latent=4,
+        steps=400,
+        restarts=8,
+        generator=seeded(),
+    )
+    assert found.error.median() < 1e-8
+
+
+def test_restarts_find_the_better_basin():
+    y = torch.tensor([[1.0, 0.0]]).expand(20, 2)
+    one = recover(basins, y, latent=1, scale=2.0, steps=100, generator=seeded())
+    many = recover(basins, y, latent=1, scale=2.0, steps=100, restarts=8, generator=seeded())
+    assert (one.error > 1e-6).any()
+    assert (many.error < 1e-9).all()
+    assert (many.error <= one.error + 1e-12).all()
+
+
+def test_images_do_not_know_of_each_other():
+    decoder, _ = affine(12, 4)
+    y = torch.randn(6, 12)
+    whole = recover(lambda z: decoder(z).sin(), y, latent=4, generator=seeded())
+    starts = torch.randn(1, 6, 4, generator=seeded())
+    for i in range(6):
+        # The same start, alone: a scale of zero and the start inside the decoder.
+        alone = recover(lambda z, i=i: decoder(z + starts[0, i]).sin(), y[i : i + 1], latent=4, scale=0.0)
+        torch.testing.assert_close(whole.z[i], alone.z[0] + starts[0, i], atol=1e-6, rtol=1e-6)
+
+
+def test_more_steps_never_raise_the_error():
+    decoder, _ = affine(12, 4)
+    y = torch.rand(20, 12)
+    errors = [
+        recover(lambda z: decoder(z).sigmoid(), y, latent=4, steps=n, generator=seeded()).error for n in (1, 5, 25, 100)
+    ]
+    for fewer, more in pairwise(errors):
+        assert (more <= fewer + 1e-12).all()
+
+
+def test_it_is_no_worse_than_torchs_own_a_row_at_a_time():
+    decoder, _ = affine(12, 4)
+    y, starts = torch.rand(15, 12), torch.randn(1, 15, 4, generator=seeded())[0]
+    ours = recover(lambda z: decoder(z).sigmoid(), y, latent=4, generator=seeded()).error
+    theirs = []
+    for target, start in zip(y, starts, strict=True):
+        z = start.clone()[None].requires_grad_()
+        optimizer = torch.optim.LBFGS([z], max_iter=50, history_size=10, line_search_fn="strong_wolfe")
+
+        def closure(z=z, target=target, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = (decoder(z).sigmoid() - target).square().sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        theirs.append((decoder(z).sigmoid() - target).square().mean().detach())
+    assert ours.median() <= torch.stack(theirs).median() * 1.01
+
+
+def test_what_the_transform_hides_does_not_count_in_the_search_but_in_the_error():
+    decoder, _ = affine(12, 4)
+    y = decoder(torch.randn(5, 4))
+    damaged = y.clone()
+    damaged[:, 6:] = 100.0
+    found = recover(decoder, damaged, latent=4, transform=lambda images: images[:, :6], generator=seeded())
+    torch.testing.assert_close(decoder(found.z), y, atol=1e-3, rtol=1e-3)
+    assert (found.error > 1000).all()
+
+
+def test_a_search_that_diverges_is_reported_and_not_dropped():
+    def broken(z):
+        return torch.where(z[:, :1] > 0, torch.nan, z)
+
+    found = recover(broken, torch.zeros(200, 2), latent=2, generator=seeded())
+    diverged = found.error.isnan()
+    assert 50 < diverged.sum() < 150
+    assert not found.converged[diverged].any()
+    assert (found.error[~diverged] < 1e-6).all()
+    assert not recover(broken, torch.zeros(50, 2), latent=2, restarts=12, generator=seeded()).error.isnan().any()
+
+
+def test_overfitting_is_signed_and_has_an_interval():
+    rng = np.random.default_rng(0)
+    train, test = (torch.from_numpy(scale * rng.lognormal(size=400)) for scale in (1.0, 2.0))
+    found = overfitting(train, test)
+    assert found.gap == pytest.approx(0.5, abs=0.1)
+    assert found.interval.low < found.gap < found.interval.high
+    assert found.detected
+    assert found.p_value == pytest.approx(ks_2samp(train.numpy(), test.numpy()).pvalue)
+    assert overfitting(test, train).gap < -0.5
+    assert not overfitting(train[:200], train[200:]).p_value < 0.01
+
+
+def test_diverged_images_are_counted():
+    errors = torch.rand(30)
+    errors[:3] = torch.nan
+    found = overfitting(errors, torch.rand(20))
+    assert (found.interval.n, found.interval.missing) == (47, 3)
+
+
+def test_it_runs_in_parts_with_the_same_result(monkeypatch):
+    decoder, _ = affine(12, 4)
+    y = torch.randn(9, 12)
+    whole = recover(decoder, y, latent=4, restarts=2, generator=seeded())
+    monkeypatch.setattr("lib.measures.recovery.ROWS", 4)
+    torch.testing.assert_close(recover(decoder, y, latent=4, restarts=2, generator=seeded()).z, whole.z)
+
+
+def test_bad_input_is_refused():
+    decoder, _ = affine(12, 4)
+    with pytest.raises(ValueError, match=r"the decoder makes \[12\], the images are \[3, 4\]"):
+        recover(decoder, torch.zeros(2, 3, 4), latent=4)
+    with pytest.raises(ValueError, match="1 of 2 images are not finite"):
+        recover(decoder, torch.tensor([[0.0] * 12, [torch.inf] * 12]), latent=4)
+    with pytest.raises(ValueError, match="must be at least 1, got 4, 0 and 1"):
+        recover(decoder, torch.zeros(2, 12), latent=4, steps=0)
+    with pytest.raises(ValueError, match="at least 8 errors are needed on either side, got 7 and 9"):
+        overfitting(torch.rand(7), torch.rand(9))
