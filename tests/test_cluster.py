@@ -139,3 +139,6 @@ def test_without_an_address_the_cores_of_this_machine_work():
     with cluster.executor() as pool:
         assert isinstance(pool, ThreadPoolExecutor)
         assert list(pool.map(abs, [-1, 2])) == [1, 2]
+        assert pool._max_workers == os.cpu_count()
+    with cluster.executor(device="cuda") as pool:
+        assert pool._max_workers == 1

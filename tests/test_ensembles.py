@@ -208,3 +208,16 @@ def test_impossible_fits_are_refused(grey, tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         fit([replace(SPEC, **change)], 1, grey, tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_no_two_streams_of_random_numbers_are_the_same(grey, tmp_path, monkeypatch):
+    real, seeds = data.seed_from, {}
+
+    def recorded(*identity):
+        seeds[identity] = real(*identity)
+        return seeds[identity]
+
+    monkeypatch.setattr(data, "seed_from", recorded)
+    fit([SPEC], 2, grey, tmp_path)
+    assert len(seeds) > 20  # weights, batches, pixels, noise and samples, of every fold and repeat
+    assert len(set(seeds.values())) == len(seeds)

@@ -25,6 +25,7 @@ NETWORKS = {
     "shared": functools.partial(GaussianVAE, shared=True),
 }
 OBSERVE = {"bernoulli": BernoulliVAE.observe, "diagonal": GaussianVAE.observe, "shared": GaussianVAE.observe}
+WEIGHTS, BATCHES, PIXELS, LOSS, EVIDENCE = range(1, 6)  # what a seed is for: no two streams of numbers are the same
 SIDE_BY_SIDE = 1024
 """images of the test set in one pass"""
 
@@ -130,13 +131,11 @@ def fit_repeat(
     spec, repeat = KFold(**full["kfold"]), full["repeat"]
     images, test = (part.to(device) for part in _images(spec, name, root, full["data"]))
     held_out = data.folds(len(images), spec.folds, seed=spec.seed, repeat=repeat).to(device)
-    generators = [_generator(device, spec.seed, repeat, fold) for fold in range(spec.folds)]
+    generators = [_generator(device, spec.seed, BATCHES, repeat, fold) for fold in range(spec.folds)]
     ensemble = assemble([network(spec, images.shape[1:], repeat, fold).to(device) for fold in range(spec.folds)])
     optimizer = torch.optim.Adam(ensemble.weights.values(), lr=spec.rate, fused=True)
-    x, test_x = (
-        ensemble.skeleton.observe(part, _generator(device, spec.seed, i)) for i, part in enumerate((images, test))
-    )
-    test_noise = torch.randn(len(test), spec.latent, generator=_generator(device, spec.seed, 2), device=device)
+    x, test_x = observed(spec, images), observed(spec, test, 1)
+    test_noise = torch.randn(len(test), spec.latent, generator=_generator(device, spec.seed, LOSS), device=device)
     curve, scored = [], []
     for epoch in tqdm(range(1, spec.epochs + 1), desc=f"repeat {repeat}", unit="epoch"):
         batches = [_batches(held_out, fold, spec.batch, generator) for fold, generator in enumerate(generators)]
@@ -199,13 +198,16 @@ def network(spec: KFold, shape: Sequence[int], repeat: int, fold: int) -> VAE:
     """An untrained model; its weights belong to (seed, repeat, fold)."""
     if spec.network not in NETWORKS:
         raise ValueError(f"unknown network {spec.network!r}; accepted: {', '.join(NETWORKS)}")
-    seed = data.seed_from(spec.seed, repeat, fold)
+    seed = data.seed_from(spec.seed, WEIGHTS, repeat, fold)
     return seeded(lambda: NETWORKS[spec.network](shape, spec.latent, spec.width), seed)
 
 
 def observed(spec: KFold, images: Float[Tensor, "batch *shape"], draw: int = 0) -> Float[Tensor, "batch *shape"]:
-    """Images as the models see them, binarised or dequantised: the same at every call with the same ``draw``."""
-    return OBSERVE[spec.network](images, _generator(images.device, spec.seed, draw))
+    """Images as the models see them, binarised or dequantised: the same at every call with the same ``draw``.
+
+    The scored ones are draw 0, the same pixels for all models of all repeats: scores compare models, not binarisations.
+    """
+    return OBSERVE[spec.network](images, _generator(images.device, spec.seed, PIXELS, draw))
 
 
 def padded(images: Float[Tensor, "batch channels height width"], pad: int) -> Tensor:
@@ -251,7 +253,7 @@ def _evidence(
     found = []
     for fold in range(spec.folds):
         model = member(spec, x.shape[1:], weights, fold)
-        generator = _generator(x.device, spec.seed, *identity, fold)  # (seed, repeat, epoch, fold)
+        generator = _generator(x.device, spec.seed, EVIDENCE, *identity, fold)
         found.append(torch.stack(evidence(model.encode, model.decode, x, spec.samples, generator=generator)))
     return torch.stack(found, 1)
 

@@ -20,19 +20,21 @@ PATIENCE = 10
 
 
 @contextmanager
-def executor(scheduler: str = "") -> Iterator[Executor]:
-    """An executor for independent work: a Dask cluster's, or without an address one thread for each idle core.
+def executor(scheduler: str = "", device: str = "cpu") -> Iterator[Executor]:
+    """An executor for independent work: a Dask cluster's, or without an address threads of this machine.
 
     What is computed does not depend on where. A worker that dies has its work done again by another.
 
     Args:
         scheduler: ``tcp://HOST:PORT`` of a Dask scheduler, or nothing.
+        device: of the work. An accelerator does one piece at a time, the processor as many as it has cores for.
 
     Raises:
         Refused: no scheduler answers there, or it has no worker.
     """
     if not scheduler:
-        with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // torch.get_num_threads())) as pool:
+        idle = (os.cpu_count() or 1) // torch.get_num_threads() if torch.device(device).type == "cpu" else 1
+        with ThreadPoolExecutor(max(1, idle)) as pool:
             yield pool
         return
     import distributed  # takes a second, and is needed here alone
