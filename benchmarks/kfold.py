@@ -33,23 +33,16 @@ def training(spec: KFold, shape: tuple[int, ...], device: str, *, repeats: int =
     All in turn, ``repeats`` times; the fastest of each is kept. Milliseconds are per step and model. The floor is there
     for fully-connected networks only.
     """
-    models = [ensembles.network(spec, shape, 0, fold).to(device) for fold in range(spec.folds)]
-    x = torch.rand(spec.folds, spec.batch, *shape, device=device).round()
-    noise = torch.randn(spec.folds, spec.batch, spec.latent, device=device)
+    models, x, noise = _inputs(spec, shape, device)
     together = _trainer(models, x, noise)
     alone = [_trainer([model], x[i : i + 1], noise[i : i + 1], stacked=False) for i, model in enumerate(models)]
-    methods: dict[str, Callable] = {}
+    work: dict[str, Callable] = {}
     if spec.network == "bernoulli":
-        methods["the floor: the matrix products of a step"] = _products(models[0], spec)
-    methods[f"{spec.folds} models as one ensemble (ours)"] = together
-    methods[f"{spec.folds} models, one after the other"] = lambda: [step() for step in alone]
-
-    def several(method: Callable) -> Callable:
-        return lambda: [method() for _ in range(steps)]
-
+        products = _products(models[0], spec)
+        work["the floor: the matrix products of a step"] = lambda: [products() for _ in range(steps)]
+    work[f"{spec.folds} models as one ensemble (ours)"] = lambda: [together() for _ in range(steps)]
     # A single model is trained for many steps at a time, as it would be: its weights then stay in the caches.
-    work = {name: several(method) for name, method in methods.items()}
-    work[list(work)[-1]] = lambda: [step() for step in alone for _ in range(steps)]
+    work[f"{spec.folds} models, one after the other"] = lambda: [step() for step in alone for _ in range(steps)]
     return _rows(work, device, repeats, steps * spec.folds)
 
 
@@ -84,10 +77,7 @@ def predict(spec: KFold, train: int, test: int, shape: tuple[int, ...], device: 
         shape: of an image.
         device: to time on.
     """
-    models = [ensembles.network(spec, shape, 0, fold).to(device) for fold in range(spec.folds)]
-    x = torch.rand(spec.folds, spec.batch, *shape, device=device).round()
-    noise = torch.randn(spec.folds, spec.batch, spec.latent, device=device)
-    step = _rows({"step": _trainer(models, x, noise)}, device, 3, spec.folds)[0].milliseconds / 1e3
+    step = _rows({"step": _trainer(*_inputs(spec, shape, device))}, device, 3, spec.folds)[0].milliseconds / 1e3
     sample = sampling(replace(spec, samples=16), shape, device, repeats=1)[-1].milliseconds / 1e6
     steps = max(1, (train - -(-train // spec.folds)) // spec.batch) + test / spec.batch / 3  # a third: forward only
     scored = len(range(spec.score_every, spec.epochs, spec.score_every)) + 1
@@ -98,6 +88,13 @@ def markdown(rows: list[Row], unit: str) -> str:
     """The table."""
     lines = [f"| method | {unit} | times the floor |", "|---|---:|---:|"]
     return "\n".join(lines + [f"| {row.method} | {row.milliseconds:.3g} | {row.times_the_floor:.3g} |" for row in rows])
+
+
+def _inputs(spec: KFold, shape: tuple[int, ...], device: str) -> tuple[list, Tensor, Tensor]:
+    """Untrained models, a batch of binary images and of noise for each."""
+    models = [ensembles.network(spec, shape, 0, fold).to(device) for fold in range(spec.folds)]
+    x = torch.rand(spec.folds, spec.batch, *shape, device=device).round()
+    return models, x, torch.randn(spec.folds, spec.batch, spec.latent, device=device)
 
 
 def _trainer(models: list, x: Tensor, noise: Tensor, *, stacked: bool = True) -> Callable:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from test_data import write_celeba
 
 from lib.measures.likelihood import log_evidence
 from lib.models import data, ensembles
@@ -223,3 +224,11 @@ def test_no_two_streams_of_random_numbers_are_the_same(grey, tmp_path, monkeypat
         del seeds[0, repeat]  # of the folds, which numpy draws by another algorithm
     assert len(seeds) > 20  # weights, batches, pixels, noise and samples, of every fold and repeat
     assert len(set(seeds.values())) == len(seeds)
+
+
+def test_a_data_set_that_was_read_in_part_is_read_in_the_same_part_again(tmp_path):
+    write_celeba(tmp_path, count=60)
+    part = data.load("celeba", root=tmp_path, most=15)
+    spec = KFold("shared", images=6, folds=3, epochs=1, batch=2, latent=2, width=2, samples=2, test_images=3)
+    (found,) = fit([spec], 1, part, tmp_path / "fits", root=tmp_path)
+    assert found.log_p.shape == (1, 1, 3, 6)

@@ -47,6 +47,8 @@ class Dataset(NamedTuple):
     test_labels: Int64[Tensor, " test"]
     digest: str
     """SHA-256 of the content: equal digests are equal images and labels"""
+    most: int | None = None
+    """how :func:`load` was limited, so that the same can be loaded again"""
 
 
 def load(name: str, *, root: Path = ROOT / "data", most: int | None = None) -> Dataset:
@@ -180,7 +182,7 @@ def _celeba(folder: Path, most: int | None) -> Dataset:
         raise DataError(f"{folder}/list_eval_partition.txt names no image of part 0 or none of part 1")
     images = [torch.stack([_face(folder / "img_align_celeba" / name) for name in names]) for names in named]
     sides = [side for part in images for side in (part, torch.zeros(len(part), dtype=torch.long))]
-    return Dataset("celeba", *sides, _digest(*sides))
+    return Dataset("celeba", *sides, _digest(*sides), most)
 
 
 def _face(file: Path) -> Tensor:

@@ -119,17 +119,19 @@ def fit_repeats(
         data.folds(spec.images or len(dataset.train), spec.folds, seed=spec.seed, repeat=0)
         shared = {"kfold": asdict(spec), "data": dataset.digest, "evidence": code, "device": torch.device(device).type}
         full += [{**shared, "repeat": repeat} for repeat in range(repeats)]
-    build = functools.partial(fit_repeat, name=dataset.name, root=root, device=device, evidence=evidence)
+    source = (dataset.name, root, dataset.most)
+    build = functools.partial(fit_repeat, source=source, device=device, evidence=evidence)
     found = iter(store.fetch(full, build, folder=folder, executor=executor))
     return [_together(spec, dataset, [next(found) for _ in range(repeats)]) for spec in specs]
 
 
 def fit_repeat(
-    full: Mapping, _checkpoint: Path, *, name: str, root: Path, device: str, evidence: Callable
+    full: Mapping, _checkpoint: Path, *, source: tuple[str, Path, int | None], device: str, evidence: Callable
 ) -> store.Tensors:
     """Fit the models of one repeat; everything but the specification says where to find what it names."""
     spec, repeat = KFold(**full["kfold"]), full["repeat"]
-    images, test = (part.to(device) for part in _images(spec, name, root, full["data"]))
+    chosen = _chosen(source, full["data"], spec.images, spec.seed, spec.pad, spec.test_images)
+    images, test = (part.to(device) for part in chosen)
     held_out = data.folds(len(images), spec.folds, seed=spec.seed, repeat=repeat).to(device)
     generators = [_generator(device, spec.seed, BATCHES, repeat, fold) for fold in range(spec.folds)]
     ensemble = assemble([network(spec, images.shape[1:], repeat, fold).to(device) for fold in range(spec.folds)])
@@ -266,15 +268,12 @@ def _generator(device: torch.device | str, *identity: int) -> torch.Generator:
     return torch.Generator(device).manual_seed(data.seed_from(*identity))
 
 
-def _images(spec: KFold, name: str, root: Path, digest: str) -> tuple[Tensor, Tensor]:
-    return _chosen(name, root, digest, spec.images, spec.seed, spec.pad, spec.test_images)
-
-
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=2)  # by what decides the images alone: specifications differ in more
 def _chosen(
-    name: str, root: Path, digest: str, images: int, seed: int, pad: int, test_images: int
+    source: tuple[str, Path, int | None], digest: str, images: int, seed: int, pad: int, test_images: int
 ) -> tuple[Tensor, Tensor]:
-    dataset = data.load(name, root=root, most=max(images, test_images) or None)
+    name, root, most = source
+    dataset = data.load(name, root=root, most=most)
     if dataset.digest != digest:
         raise data.DataError(f"{name} is not the same data here: expected SHA-256 {digest}, found {dataset.digest}")
     train = dataset.train[data.draw(len(dataset.train), images, seed)]
