@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lib.models.data import MNIST, ROOT, DataError, folds, load, nearest_neighbours
+from lib.models.data import ROOT, DataError, folds, load, nearest_neighbours
+from lib.models.sources import MNIST
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +126,7 @@ class Bomb:
             lambda p: (np.save(p / "a.npy", images()), np.save(p / "b.npy", images(21, (4, 4)))),
             "all must have one shape",
         ),
-        (lambda p: (p / "notes.txt").write_text("hello"), r"has no \.npy, \.npz or \.png file"),
+        (lambda p: (p / "notes.txt").write_text("hello"), r"has no \.npy, \.npz, \.png or \.jpg file"),
     ],
 )
 def test_bad_folders_are_named(tmp_path, write, message):
@@ -136,7 +137,7 @@ def test_bad_folders_are_named(tmp_path, write, message):
 
 def test_an_unknown_name_lists_what_is_accepted():
     with pytest.raises(
-        DataError, match="unknown dataset 'cifar'; accepted: 'mnist', 'cifar10', 'celeba', or 'folder:PATH'"
+        DataError, match="unknown dataset 'cifar'; accepted: 'mnist', 'faces', 'cifar10', 'celeba', or 'folder:PATH'"
     ):
         load("cifar")
     with pytest.raises(DataError, match="/nowhere is not a folder"):

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from lib.models import training
+from lib.models import loop, training
 from lib.models.data import Dataset
 
 
@@ -62,18 +62,18 @@ def test_training_lowers_the_loss(tmp_path):
 
 
 def test_an_interrupted_fit_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 10)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 10)
     (whole,) = training.fit_vaes([SPEC], small_dataset(), "cpu", folder=tmp_path / "whole")
     steps = []
-    real = training._rate
+    real = loop.rate
 
-    def interrupted(spec, step):
+    def interrupted(peak, step, total):
         steps.append(step)
         if step == 37 and len(steps) == 38:
             raise KeyboardInterrupt
-        return real(spec, step)
+        return real(peak, step, total)
 
-    monkeypatch.setattr(training, "_rate", interrupted)
+    monkeypatch.setattr(loop, "rate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         training.fit_vaes([SPEC], small_dataset(), "cpu", folder=tmp_path / "cut")
     (resumed,) = training.fit_vaes([SPEC], small_dataset(), "cpu", folder=tmp_path / "cut")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 Latents = Float[Tensor, "batch latent"]
 Outputs = Float[Tensor, "batch *output"]
+Images = Float[Tensor, "batch channels height width"]
 Jacobians = Float[Tensor, "batch pixels latent"]
 SingularValues = Float[Tensor, "batch values"]
 PerSample = Float[Tensor, " batch"]

@@ -3,7 +3,6 @@
 The number of threads decides the order of sums. Runs of notebooks fix it for the machine (:mod:`lib.study.runs`).
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,14 +11,10 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from tqdm import tqdm
 
-from lib.models import store
+from lib.models import loop, store
 from lib.models.data import Dataset, draw, seed_from
 from lib.models.networks import ConvVAE, seeded
-
-LOG_EVERY = 25
-CHECKPOINT_EVERY = 500
 
 
 @dataclass(frozen=True)
@@ -105,54 +100,20 @@ def _network(spec: VAE, images: Tensor) -> ConvVAE:
 
 
 def _train(model: ConvVAE, x: Tensor, spec: VAE, checkpoint: Path) -> tuple[ConvVAE, Tensor]:
-    parameters = list(model.parameters())
-    optimizer = torch.optim.Adam(parameters, fused=True)
-    losses = torch.zeros(math.ceil(spec.steps / LOG_EVERY), device=x.device)
-    start = _resume(checkpoint, model, optimizer, losses)
-    label = f"{spec.examples or len(x)} images"
-    for step in tqdm(range(start, spec.steps), desc=label, initial=start, total=spec.steps, unit="step"):
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+
+    def advance(step: int) -> Tensor:
         # Noise and batch belong to (seed, step), so that a resumed run goes on as if it had never stopped.
         generator = torch.Generator(x.device).manual_seed(seed_from(spec.seed, step))
         batch = x[torch.randint(len(x), (spec.batch,), generator=generator, device=x.device)]
-        optimizer.param_groups[0]["lr"] = _rate(spec, step)
+        optimizer.param_groups[0]["lr"] = loop.rate(spec.rate, step, spec.steps)
         noise = torch.randn(spec.batch, spec.latent, generator=generator, device=x.device)
         loss = model(batch, noise).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses[step // LOG_EVERY] += loss.detach() / min(LOG_EVERY, spec.steps - step // LOG_EVERY * LOG_EVERY)
-        if (step + 1) % LOG_EVERY == 0 and not losses[step // LOG_EVERY].isfinite():
-            raise FloatingPointError(f"the loss of the model of {label} is not finite by step {step}; try a lower rate")
-        if (step + 1) % CHECKPOINT_EVERY == 0:
-            _save(checkpoint, model, optimizer, losses, step + 1)
-    return model, losses
+        return loss
 
-
-def _rate(spec: VAE, step: int) -> float:
-    done = (step + 1) / spec.steps
-    return spec.rate * min(1, 10 * done) * (1 + math.cos(math.pi * done)) / 2
-
-
-def _save(path: Path, model: ConvVAE, optimizer: torch.optim.Adam, losses: Tensor, step: int) -> None:
-    moments = {
-        f"adam.{index}.{name}": value
-        for index, state in optimizer.state_dict()["state"].items()
-        for name, value in state.items()
-    }
-    store.write(path, {**model.state_dict(), **moments, "losses": losses, "step": torch.tensor(step)})
-
-
-def _resume(path: Path, model: ConvVAE, optimizer: torch.optim.Adam, losses: Tensor) -> int:
-    """Load a checkpoint in place and say which step comes next; zero without one."""
-    tensors = store.read(path)
-    if tensors is None:
-        return 0
-    losses.copy_(tensors.pop("losses"))
-    step = int(tensors.pop("step"))
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name in [name for name in tensors if name.startswith("adam.")]:
-        _, index, moment = name.split(".")
-        moments.setdefault(int(index), {})[moment] = tensors.pop(name)
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    model.load_state_dict(tensors)
-    return step
+    label = f"{spec.examples or len(x)} images"
+    losses = loop.run(model, {"adam": optimizer}, advance, spec.steps, checkpoint=checkpoint, label=label)
+    return model, losses[:, 0]

