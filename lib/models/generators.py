@@ -17,7 +17,7 @@ from lib.models.convolutional import encoder, generator
 from lib.models.data import Dataset, draw, seed_from
 from lib.models.networks import seeded
 
-RATES = {"glo": 1e-2, "ae": 5e-3, "aegan": 2e-3, "dcgan": 2e-3, "mesch": 2e-3}
+RATES = {"glo": 1e-2, "ae": 5e-3, "aegan": 5e-3, "dcgan": 2e-3, "mesch": 2e-3}
 """The kinds of generators, and the learning rate of each if none is given: for the first three that of the smallest
 training loss of a few, for the others a stable one"""
 WEIGHTS, STEPS = 1, 2  # what a seed is for
