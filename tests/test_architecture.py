@@ -92,7 +92,7 @@ def test_every_dependency_has_its_reason():
 def test_pins_and_environment_agree_with_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = dict(line.lower().split("==") for line in (ROOT / "requirements.txt").read_text().splitlines())
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     for requirement in wanted:
         name, relation, bound = re.match(r"([\w-]+)([=>]=)(.+)", requirement).groups()
         pinned = pins[name.lower()]
