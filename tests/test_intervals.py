@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from lib.measures.intervals import difference, estimate, paired, rank_correlation
+from lib.measures.intervals import difference, estimate, paired, rank_correlation, share
 
 
 def test_the_interval_of_a_normal_mean_is_the_textbooks():
@@ -77,3 +77,8 @@ def test_rank_correlation_is_spearmans():
     assert rank_correlation(a, b) == pytest.approx(spearmanr(a, b).statistic)
     assert rank_correlation(a, np.exp(a)) == pytest.approx(1)
     np.testing.assert_allclose(rank_correlation(np.stack([a, b]), np.stack([b, a])), rank_correlation(a, b))
+
+
+def test_a_share_has_the_exact_interval():
+    assert share(0, 200) == (0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 200)), 200, 0)
+    assert share(3, 3).low == pytest.approx(0.025 ** (1 / 3))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import bootstrap, rankdata
+from scipy.stats import binomtest, bootstrap, rankdata
 from torch import Tensor
 
 
@@ -66,6 +66,12 @@ def paired(statistic: Callable, *columns: Float[Tensor, " points"], seed: int = 
     known = ~torch.stack(columns).isnan().any(0)
     found = _bootstrap([column[known] for column in columns], statistic, "BCa", seed, paired=True)
     return found._replace(n=int(known.sum()), missing=int((~known).sum()))
+
+
+def share(count: int, of: int) -> Estimate:
+    """A share of independent cases with its exact 95 % interval (Clopper & Pearson)."""
+    low, high = binomtest(count, of).proportion_ci()
+    return Estimate(count / of, float(low), float(high), of)
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import binomtest, ks_2samp
+from scipy.stats import ks_2samp
 from torch import Tensor
 
 from lib.measures.axes import Decoder, Latents, Outputs, PerSample
-from lib.measures.intervals import Estimate, difference
+from lib.measures.intervals import Estimate, difference, share
 
 HISTORY = 10
 """curvature pairs that each image keeps"""
@@ -147,7 +147,7 @@ def false_alarms(
     sides = np.stack([rng.permutation(known)[: 2 * size].reshape(2, size) for _ in range(draws)])
     gaps = _gap(sides[:, 0], sides[:, 1]) > 0.1
     tests = np.array([ks_2samp(*pair).pvalue for pair in sides]) < 0.01
-    return _share(int(gaps.sum()), draws), _share(int(tests.sum()), draws)
+    return share(int(gaps.sum()), draws), share(int(tests.sum()), draws)
 
 
 def frechet_distance(a: Float[Tensor, "first features"], b: Float[Tensor, "second features"]) -> float:
@@ -168,11 +168,6 @@ def frechet_distance(a: Float[Tensor, "first features"], b: Float[Tensor, "secon
     spread, other = a.T.cov(), b.T.cov()
     shared = torch.linalg.eigvals(spread @ other).real.clamp(min=0).sqrt().sum()  # the eigenvalues are not negative
     return float((a.mean(0) - b.mean(0)).square().sum() + spread.trace() + other.trace() - 2 * shared)
-
-
-def _share(count: int, of: int) -> Estimate:
-    low, high = binomtest(count, of).proportion_ci()
-    return Estimate(count / of, float(low), float(high), of)
 
 
 def _gap(train: np.ndarray, test: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
