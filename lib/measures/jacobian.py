@@ -1,5 +1,6 @@
 """The Jacobian of a decoder, its singular values and singular vectors."""
 
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ from lib.measures.axes import Decoder, Jacobians, Latents, SingularValues
 BUDGET = 3 * 2**20
 """Bytes of Jacobian in one chunk. A decoder's hidden layers multiply this by ten or so, and on a CPU the chunk is
 fastest while it stays in the cache (eight points of 100 latents and 784 pixels: within 1.2 of the floor; 64: 1.6)."""
+
+FORWARD_MODE = threading.Lock()
+"""Held while torch differentiates forward: its levels belong to the process, so only one thread may at a time."""
 
 
 class SingularSystem(NamedTuple):
@@ -98,7 +102,8 @@ def _jacobian(decoder: Decoder, z: Tensor) -> Tensor:
         return decoder(point[None])[0].flatten()
 
     # A copy: forward mode gives the tangent of a view the size of everything that it is a view of.
-    result = vmap(jacfwd(one))(z.clone())
+    with FORWARD_MODE:
+        result = vmap(jacfwd(one))(z.clone())
     finite = result.sum((1, 2)).isfinite()  # NaN and infinity survive a sum, which is cheaper than a mask
     if not finite.all():
         raise ValueError(f"the Jacobian is not finite at {int((~finite).sum())} of {len(z)} points of a chunk")

@@ -7,8 +7,7 @@ If training images are recovered with smaller errors than new ones, the generato
 Source: Webster, Rabin, Simon & Jurie 2019.
 """
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,15 +18,10 @@ from torch import Tensor
 
 from lib.measures.axes import Decoder, Latents, Outputs, PerSample
 from lib.measures.intervals import Estimate, difference, share
+from lib.measures.minimise import Objective, minimise
 
-HISTORY = 10
-"""curvature pairs that each image keeps"""
 ROWS = 1024
 """searches side by side"""
-TRIALS = 20
-"""step lengths tried in a line search"""
-
-Evaluate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Recovery(NamedTuple):
@@ -101,7 +95,7 @@ def recover(
     parts = []
     for images, start in zip(y.split(max(1, ROWS // restarts)), starts.split(max(1, ROWS // restarts), 1), strict=True):
         objective = _objective(decoder, phi, images.repeat(restarts, *[1] * (y.ndim - 1)))
-        z, loss, converged = _lbfgs(objective, start.flatten(0, 1), steps, tolerance)
+        z, loss, converged = minimise(objective, start.flatten(0, 1), steps, tolerance)
         best = loss.view(restarts, -1).argmin(0) * len(images) + torch.arange(len(images), device=y.device)
         with torch.no_grad():
             error = (decoder(z[best]) - images).flatten(1).square().mean(1)
@@ -174,100 +168,11 @@ def _gap(train: np.ndarray, test: np.ndarray, axis: int = -1) -> np.ndarray | np
     return 1 - np.median(train, axis) / np.median(test, axis)
 
 
-def _objective(decoder: Decoder, phi: Callable, images: Tensor) -> Evaluate:
+def _objective(decoder: Decoder, phi: Callable, images: Tensor) -> Objective:
     targets = phi(images)
 
-    def evaluate(z: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(z: Tensor, rows: Tensor) -> Tensor:
         aims = targets if len(rows) == len(targets) else targets[rows]  # rows are ascending: all of them are in order
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            loss = (phi(decoder(z)) - aims).flatten(1).square().sum(1)
-            (gradient,) = torch.autograd.grad(loss.sum(), z)  # each row depends on its own latent only
-        return loss.detach(), gradient
+        return (phi(decoder(z)) - aims).flatten(1).square().sum(1)
 
-    return evaluate
-
-
-def _lbfgs(evaluate: Evaluate, z: Tensor, steps: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Minimise every row on its own; the latents, the objective (infinite where it diverged), and which converged."""
-    rows = torch.arange(len(z), device=z.device)  # those that go on
-    loss, gradient = evaluate(z, rows)
-    usable = loss.isfinite() & gradient.isfinite().all(1)
-    best_z, best_loss = z.clone(), loss.where(usable, torch.inf)
-    converged = usable & (gradient.abs().amax(1) == 0)
-    scale = torch.ones_like(loss)  # of the first approximation to the inverse curvature
-    pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(
-        maxlen=HISTORY
-    )  # moves, changes of gradient, 1 / (move . change)
-    going = usable & ~converged
-    for step in range(steps):
-        if not going.all():
-            rows, z, loss, gradient, scale = (each[going] for each in (rows, z, loss, gradient, scale))
-            pairs = deque([tuple(each[going] for each in pair) for pair in pairs], maxlen=HISTORY)
-        if not len(rows):
-            break
-        direction = _direction(gradient, pairs, scale)
-        slope = (direction * gradient).sum(1)
-        uphill = slope >= 0
-        if uphill.any():
-            direction[uphill] = -gradient[uphill]
-            slope[uphill] = -gradient[uphill].square().sum(1)
-            for _, _, weights in pairs:
-                weights[uphill] = 0.0
-        length = torch.ones_like(slope) if step else (1 / gradient.abs().sum(1)).clamp(max=1)
-        new_z, new_loss, new_gradient = _search(evaluate, rows, z, direction, length, (loss, gradient, slope))
-        move, change = new_z - z, new_gradient - gradient
-        curvature, bend = (move * change).sum(1), change.square().sum(1)
-        kept = curvature > 1e-10 * (move.square().sum(1) * bend).sqrt()
-        pairs.append((move, change, torch.where(kept, 1 / curvature, 0.0)))
-        scale = torch.where(kept, curvature / bend, scale)
-        going = loss - new_loss > tolerance * loss
-        z, loss, gradient = new_z, new_loss, new_gradient
-        best_z[rows], best_loss[rows], converged[rows] = z, loss, ~going
-    return best_z, best_loss, converged
-
-
-def _direction(gradient: Tensor, pairs: Sequence[tuple[Tensor, Tensor, Tensor]], scale: Tensor) -> Tensor:
-    """The two-loop recursion, for all rows at once; pairs of weight zero drop out."""
-    q, taken = gradient.clone(), []
-    for move, change, weight in reversed(pairs):
-        taken.append(weight * (move * q).sum(1))
-        q.addcmul_(taken[-1][:, None], change, value=-1)
-    q *= scale[:, None]
-    for (move, change, weight), alpha in zip(pairs, reversed(taken), strict=True):
-        q.addcmul_((alpha - weight * (change * q).sum(1))[:, None], move)
-    return -q
-
-
-def _search(
-    evaluate: Evaluate, rows: Tensor, z: Tensor, direction: Tensor, length: Tensor, here: tuple[Tensor, Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Backtrack each row until its objective has decreased enough (Armijo); rows that never do stay where they are."""
-    loss, gradient, slope = here
-    there = z + length[:, None] * direction
-    value, slant = evaluate(there, rows)
-    enough = _decreased(value, slant, loss, length, slope)
-    new_z, new_loss, new_gradient = (
-        torch.where(enough[:, None], there, z),
-        torch.where(enough, value, loss),
-        torch.where(enough[:, None], slant, gradient),
-    )
-    pending, value = (~enough).nonzero()[:, 0], value[~enough]
-    for _ in range(TRIALS - 1):
-        if not len(pending):
-            break
-        # The minimum of the parabola through both values and the slope, within a tenth and a half of the step.
-        t, s, rise = length[pending], slope[pending], value - loss[pending]
-        length[pending] = t = (-s * t * t / (2 * (rise - s * t))).nan_to_num(0.0).clamp(0.1 * t, 0.5 * t)
-        there = z[pending] + t[:, None] * direction[pending]
-        value, slant = evaluate(there, rows[pending])
-        enough = _decreased(value, slant, loss[pending], t, s)
-        chosen = pending[enough]
-        new_z[chosen], new_loss[chosen], new_gradient[chosen] = there[enough], value[enough], slant[enough]
-        pending, value = pending[~enough], value[~enough]
-    return new_z, new_loss, new_gradient
-
-
-def _decreased(value: Tensor, slant: Tensor, loss: Tensor, length: Tensor, slope: Tensor) -> Tensor:
-    """Armijo's condition; False where the value or its gradient is not finite."""
-    return (value <= loss + 1e-4 * length * slope) & slant.isfinite().all(1)
+    return loss

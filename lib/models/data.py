@@ -1,6 +1,7 @@
 """Named data sets as tensors, each known by a digest of its content."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,6 +95,23 @@ def hold_out(dataset: Dataset, count: int, *, seed: int) -> Dataset:
     return Dataset(dataset.name, x[~test], labels[~test], x[test], labels[test], digest, dataset.most)
 
 
+def only(dataset: Dataset, classes: Sequence[int]) -> Dataset:
+    """The same data, of some classes alone.
+
+    Raises:
+        DataError: a class that the training or the test part does not have.
+    """
+    for part in (dataset.train_labels, dataset.test_labels):
+        lacking = sorted(set(classes) - set(part.tolist()))
+        if lacking or not classes:
+            raise DataError(f"{dataset.name} has the classes {sorted(set(part.tolist()))}, not {lacking}")
+    wanted = torch.tensor(sorted(set(classes)))
+    train, test = (torch.isin(part, wanted) for part in (dataset.train_labels, dataset.test_labels))
+    digest = hashlib.sha256(f"{dataset.digest} classes {wanted.tolist()}".encode()).hexdigest()
+    sides = dataset.train[train], dataset.train_labels[train], dataset.test[test], dataset.test_labels[test]
+    return Dataset(dataset.name, *sides, digest, dataset.most)
+
+
 def folds(n: int, k: int, *, seed: int, repeat: int) -> Int64[Tensor, " n"]:
     """Which of ``k`` folds each of ``n`` images is in: for each repeat another random division into equal parts.
 
@@ -113,6 +131,18 @@ def draw(available: int, count: int, seed: int) -> Int64[Tensor, " count"]:
     """Which images a model is fitted on: the first of a permutation that depends on the seed; zero means all."""
     order = np.random.default_rng([seed, available]).permutation(available)
     return torch.from_numpy(np.sort(order[: count or available]))
+
+
+def sample(dataset: Dataset, count: int, seed: int, what: str = "examples") -> Int64[Tensor, " count"]:
+    """:func:`draw` from the training images of a data set.
+
+    Raises:
+        ValueError: ``what`` (the name of the parameter) is more than there are.
+    """
+    total = len(dataset.train)
+    if not 0 <= count <= total:
+        raise ValueError(f"{what} must be in 0..{total} (0: all) for {dataset.name}, got {count}")
+    return draw(total, count, seed)
 
 
 def seed_from(*identity: int) -> int:

@@ -112,11 +112,7 @@ def fit_repeats(
     code = hashlib.sha256(Path(inspect.getfile(evidence)).read_bytes()).hexdigest()
     full = []
     for spec in specs:
-        if not 0 <= spec.images <= len(dataset.train):
-            raise ValueError(
-                f"images must be in 0..{len(dataset.train)} (0: all) for {dataset.name}, got {spec.images}"
-            )
-        data.folds(spec.images or len(dataset.train), spec.folds, seed=spec.seed, repeat=0)
+        data.folds(len(data.sample(dataset, spec.images, spec.seed, "images")), spec.folds, seed=spec.seed, repeat=0)
         shared = {"kfold": asdict(spec), "data": dataset.digest, "evidence": code, "device": torch.device(device).type}
         full += [{**shared, "repeat": repeat} for repeat in range(repeats)]
     source = (dataset.name, root, dataset.most)

@@ -14,7 +14,7 @@ from torch.nn.functional import mse_loss, softplus
 
 from lib.models import loop, store
 from lib.models.convolutional import encoder, generator
-from lib.models.data import Dataset, draw, seed_from
+from lib.models.data import Dataset, sample, seed_from
 from lib.models.networks import seeded
 
 RATES = {"glo": 1e-2, "ae": 5e-3, "aegan": 5e-3, "dcgan": 2e-3, "mesch": 2e-3}
@@ -89,12 +89,11 @@ def fit_generators(
     for spec in specs:
         if spec.kind not in RATES:
             raise ValueError(f"unknown kind of generator {spec.kind!r}; accepted: {', '.join(RATES)}")
-        if not 0 <= spec.examples <= len(train):
-            raise ValueError(f"examples must be in 0..{len(train)} (0: all) for {dataset.name}, got {spec.examples}")
+    indices = [sample(dataset, spec.examples, spec.seed) for spec in specs]
 
     def build(full: Mapping, checkpoint: Path) -> store.Tensors:
         spec = Generative(**full["generator"])
-        x = train[examples(spec, len(train))].to(device)
+        x = train[sample(dataset, spec.examples, spec.seed)].to(device)
         model = _model(spec, x).to(device)
         losses = _train(model, x, spec, checkpoint)
         codes = _codes(model.eval(), x)
@@ -104,20 +103,16 @@ def fit_generators(
     kind = torch.device(device).type  # its arithmetic differs in the last bits
     full = [{"generator": asdict(spec), "data": dataset.digest, "device": kind} for spec in specs]
     fits = []
-    for spec, tensors in zip(specs, store.fetch(full, build, folder=folder, executor=executor), strict=True):
-        index = examples(spec, len(train))
+    found = store.fetch(full, build, folder=folder, executor=executor)
+    for spec, index, tensors in zip(specs, indices, found, strict=True):
         losses, mean, covariance = (tensors.pop(name) for name in ("losses", "code_mean", "code_covariance"))
-        model = _model(spec, train[index])
-        model.load_state_dict(tensors, strict=False)
-        model.to(device).eval().requires_grad_(False)
+        with torch.device("meta"):  # the architecture alone
+            model = _model(spec, torch.empty(len(index), *train.shape[1:]))
+        model.load_state_dict({name: value.to(device) for name, value in tensors.items()}, strict=False, assign=True)
+        model.eval().requires_grad_(False)
         codes = MultivariateNormal(mean.to(device), covariance.to(device))
         fits.append(Fitted(model.generator, getattr(model, "encoder", None), codes, index, losses))
     return fits
-
-
-def examples(spec: Generative, available: int) -> Int64[Tensor, " examples"]:
-    """Which training images a generator is fitted on: the first of a permutation that depends on the seed alone."""
-    return draw(available, spec.examples, spec.seed)
 
 
 class GLO(nn.Module):
@@ -129,7 +124,8 @@ class GLO(nn.Module):
     def __init__(self, x: Tensor, spec: Generative) -> None:
         super().__init__()
         self.generator = generator(x.shape[1:], spec.latent, spec.width, stride=spec.stride)
-        start = _whitened(x, spec.latent) if spec.code_rate else torch.randn(len(x), spec.latent)
+        learnt = spec.code_rate > 0 and not x.is_meta
+        start = _whitened(x, spec.latent) if learnt else torch.randn(len(x), spec.latent)
         self.codes = nn.Parameter(nn.functional.normalize(start), requires_grad=spec.code_rate > 0)
 
 
@@ -179,7 +175,8 @@ def _train(model: nn.Module, x: Tensor, spec: Generative, checkpoint: Path) -> T
         return losses(model, optimizers, x[rows], rows, spec, draws)
 
     label = f"{spec.kind}, {len(x)} images, seed {spec.seed}"
-    return loop.run(model.train(), optimizers, advance, spec.steps, checkpoint=checkpoint, label=label)
+    state = model.train().state_dict()
+    return loop.run(state, optimizers, advance, spec.steps, checkpoint=checkpoint, label=label)
 
 
 def _optimizers(model: nn.Module, spec: Generative) -> tuple[dict[str, torch.optim.Adam], dict[str, float]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from lib.models import store
@@ -16,7 +16,7 @@ CHECKPOINT_EVERY = 500
 
 
 def run(
-    model: nn.Module,
+    state: Mapping[str, Tensor],
     optimizers: Mapping[str, torch.optim.Optimizer],
     advance: Callable[[int], Tensor],
     steps: int,
@@ -29,7 +29,7 @@ def run(
     A step's random numbers must belong to its number, so that a resumed run goes on as if it had never stopped.
 
     Args:
-        model: all that is trained; changed in place.
+        state: all that changes with the steps, by name, such as a model's ``state_dict()``; changed in place.
         optimizers: by name; Adam, or what keeps its state as Adam does.
         advance: one step; returns its losses, a scalar or a vector.
         steps: how many.
@@ -43,7 +43,7 @@ def run(
         FloatingPointError: a loss that is not finite.
     """
     losses = None
-    start, kept = _resume(checkpoint, model, optimizers)
+    start, kept = _resume(checkpoint, state, optimizers)
     for step in tqdm(range(start, steps), desc=label, initial=start, total=steps, unit="step"):
         loss = advance(step).detach().reshape(-1)
         if losses is None:
@@ -52,7 +52,7 @@ def run(
         if (step + 1) % LOG_EVERY == 0 and not losses[step // LOG_EVERY].isfinite().all():
             raise FloatingPointError(f"the loss of the model of {label} is not finite by step {step}; try a lower rate")
         if (step + 1) % CHECKPOINT_EVERY == 0:
-            _save(checkpoint, model, optimizers, losses, step + 1)
+            _save(checkpoint, state, optimizers, losses, step + 1)
     return losses if losses is not None else kept
 
 
@@ -62,25 +62,25 @@ def rate(peak: float, step: int, steps: int) -> float:
     return peak * min(1, 10 * done) * (1 + math.cos(math.pi * done)) / 2
 
 
-def _save(path: Path, model: nn.Module, optimizers: Mapping, losses: Tensor, step: int) -> None:
+def _save(path: Path, state: Mapping[str, Tensor], optimizers: Mapping, losses: Tensor, step: int) -> None:
     moments = {
         f"moments.{name}.{index}.{moment}": value
         for name, optimizer in optimizers.items()
-        for index, state in optimizer.state_dict()["state"].items()
-        for moment, value in state.items()
+        for index, held in optimizer.state_dict()["state"].items()
+        for moment, value in held.items()
     }
-    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    weights = {f"model.{name}": value for name, value in state.items()}
     store.write(path, {**weights, **moments, "losses": losses, "step": torch.tensor(step)})
 
 
-def _resume(path: Path, model: nn.Module, optimizers: Mapping) -> tuple[int, Tensor | None]:
+@torch.no_grad()
+def _resume(path: Path, state: Mapping[str, Tensor], optimizers: Mapping) -> tuple[int, Tensor | None]:
     """Load a checkpoint in place; which step comes next, and the losses so far. Zero and None without one."""
     tensors = store.read(path)
     if tensors is None:
         return 0, None
-    model.load_state_dict(
-        {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-    )
+    for name, value in state.items():
+        value.copy_(tensors[f"model.{name}"])
     for name, optimizer in optimizers.items():
         moments: dict[int, dict[str, Tensor]] = {}
         for key in [key for key in tensors if key.startswith(f"moments.{name}.")]:

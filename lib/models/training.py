@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lib.models import loop, store
-from lib.models.data import Dataset, draw, seed_from
+from lib.models.data import Dataset, sample, seed_from
 from lib.models.networks import ConvVAE, seeded
 
 
@@ -52,23 +52,21 @@ def fit_vaes(specs: Sequence[VAE], dataset: Dataset, device: str, *, folder: Pat
         FloatingPointError: a loss that is not finite.
     """
     train = dataset.train
-    for spec in specs:
-        if not 0 <= spec.examples <= len(train):
-            raise ValueError(f"examples must be in 0..{len(train)} (0: all) for {dataset.name}, got {spec.examples}")
+    indices = [sample(dataset, spec.examples, spec.seed) for spec in specs]
 
     def build(full: Mapping, checkpoint: Path) -> store.Tensors:
         spec = VAE(**full["model"])
-        x = train[examples(spec, len(train))].mul_(2).sub_(1).to(device)  # indexing has made a copy
+        x = train[sample(dataset, spec.examples, spec.seed)].mul_(2).sub_(1).to(device)  # indexing has made a copy
         model, losses = _train(_network(spec, train).to(device), x, spec, checkpoint)
         return {**model.state_dict(), "losses": losses}
 
     full_specs = [_full(spec, dataset, device) for spec in specs]
     fits = []
-    for spec, tensors in zip(specs, store.fetch(full_specs, build, folder=folder), strict=True):
+    for spec, index, tensors in zip(specs, indices, store.fetch(full_specs, build, folder=folder), strict=True):
         losses = tensors.pop("losses")
         model = _network(spec, train)
         model.load_state_dict(tensors)
-        fits.append(Fitted(model.to(device).eval().requires_grad_(False), examples(spec, len(train)), losses))
+        fits.append(Fitted(model.to(device).eval().requires_grad_(False), index, losses))
     return fits
 
 
@@ -82,11 +80,6 @@ def fit_pair(dataset: Dataset, device: str, *, examples: int, **settings: int) -
 def codes(fit: Fitted, images: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch latent"]:
     """Posterior means of images in [0, 1], on the model's device."""
     return fit.model.encode((2 * images - 1).to(next(fit.model.parameters()).device)).mean
-
-
-def examples(spec: VAE, available: int) -> Int64[Tensor, " examples"]:
-    """Which training images a model is fitted on: the first of a permutation that depends on the seed alone."""
-    return draw(available, spec.examples, spec.seed)
 
 
 def _full(spec: VAE, dataset: Dataset, device: str) -> dict:
@@ -115,5 +108,5 @@ def _train(model: ConvVAE, x: Tensor, spec: VAE, checkpoint: Path) -> tuple[Conv
         return loss
 
     label = f"{spec.examples or len(x)} images"
-    losses = loop.run(model, {"adam": optimizer}, advance, spec.steps, checkpoint=checkpoint, label=label)
+    losses = loop.run(model.state_dict(), {"adam": optimizer}, advance, spec.steps, checkpoint=checkpoint, label=label)
     return model, losses[:, 0]

@@ -1,0 +1,222 @@
+r"""The latent space as a curved space: metric, lengths, and shortest paths.
+
+A decoder f measures the latent space by its outputs: a step dz has the length :math:`\sqrt{dz^T M dz}` with the
+pull-back metric :math:`M = J^T J`. A stochastic decoder :math:`x = \mu(z) + \sigma(z) \odot \epsilon` has a random
+metric, whose expectation
+
+.. math:: \bar M(z) = J_\mu^T J_\mu + J_\sigma^T J_\sigma
+
+is the pull-back metric of the deterministic map :math:`z \mapsto (\mu(z), \sigma(z))`, see :func:`stacked`. So
+everything here takes one decoder, random or not.
+
+Source: Arvanitidis, Hansen & Hauberg 2018, theorems 1 and 2.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.integrate import solve_bvp
+from torch import Tensor
+from torch.autograd.functional import jvp as reverse_jvp
+from torch.func import jacfwd, jvp, vmap
+
+from lib.measures.axes import Decoder, Latents, PerSample
+from lib.measures.jacobian import FORWARD_MODE, jacobian, singular_values
+from lib.measures.minimise import minimise
+
+ROWS = 2048
+"""points decoded in one pass"""
+
+
+class Path(NamedTuple):
+    """A curve from each start to its end, and how far to trust that it is the shortest."""
+
+    z: Float[Tensor, "batch points latent"]
+    length: PerSample
+    """output units"""
+    converged: Bool[Tensor, " batch"]
+    """False where the solver gave up: ``z`` is then the last curve it had, or NaN if it had none"""
+    velocity: Latents
+    """at the start, latent units: towards the end, with the length of the path in the metric there"""
+
+
+def stacked(mean: Decoder, deviation: Decoder) -> Decoder:
+    r"""The map :math:`z \mapsto (\mu(z), \sigma(z))`, whose pull-back metric is the expected metric of the two."""
+    return lambda z: torch.cat([mean(z).flatten(1), deviation(z).flatten(1)], 1)
+
+
+def metric(decoder: Decoder, z: Latents, *, chunk: int | None = None) -> Float[Tensor, "batch latent latent"]:
+    r"""The pull-back metric :math:`M(z) = J(z)^T J(z)`, squared output units per squared latent unit.
+
+    Args:
+        decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
+        z: latents.
+        chunk: points at a time, see :func:`lib.measures.jacobian.jacobian`, which also says what it raises.
+
+    Example:
+        >>> metric(lambda z: 3 * z, torch.zeros(1, 2))
+        tensor([[[9., 0.],
+                 [0., 9.]]])
+    """
+    matrix = jacobian(decoder, z, chunk=chunk)
+    return matrix.mT @ matrix
+
+
+def log_measure(decoder: Decoder, z: Latents, *, chunk: int | None = None) -> PerSample:
+    r"""Log of the magnification :math:`\sqrt{\det M(z)}`: the output volume of a unit of latent volume."""
+    return singular_values(decoder, z, chunk=chunk).log().sum(1)
+
+
+@torch.no_grad()
+def curve_length(decoder: Decoder, z: Float[Tensor, "batch points latent"]) -> PerSample:
+    r"""Length :math:`\sum_k \|f(z_{k+1}) - f(z_k)\|` of curves, in output units.
+
+    Chords are never longer than the curve; the error falls with the square of the distance between points.
+    """
+    return _chords(decoder, z).sum(1)
+
+
+def straight(z0: Latents, z1: Latents, n: int) -> Float[Tensor, "batch points latent"]:
+    """The straight lines between two sets of latents, ``n`` points each."""
+    return z0[:, None] + torch.linspace(0, 1, n, dtype=z0.dtype, device=z0.device)[:, None] * (z1 - z0)[:, None]
+
+
+def shortest_path(
+    decoder: Decoder,
+    z0: Latents,
+    z1: Latents,
+    *,
+    n: int = 33,
+    waves: int = 8,
+    steps: int = 100,
+    tolerance: float = 1e-5,
+    start: Float[Tensor, "batch points latent"] | None = None,
+) -> Path:
+    r"""Shortest paths between pairs of latents, all side by side, by minimising their energy.
+
+    .. math:: \gamma(t) = (1 - t) z_0 + t z_1 + \sum_k c_k \frac{\sin k \pi t}{k} , \qquad
+              E(c) = (n - 1) \sum_i \| f(\gamma(t_{i+1})) - f(\gamma(t_i)) \|^2
+
+    The energy is at least the squared length, and equal to it at constant speed. It needs no Jacobian. What is found is
+    the minimum that the start leads to: among curves that cannot be bent into each other, there may be others.
+
+    Args:
+        decoder: any map from ``[batch, latent]`` to ``[batch, *output]``, differentiable.
+        z0: starts.
+        z1: ends, of the same shape.
+        n: points of each path.
+        waves: sines ``k``; more can follow sharper bends.
+        steps: iterations of L-BFGS, at most.
+        tolerance: relative decrease of the energy in a step, below which a path has converged.
+        start: first curves; by default straight lines.
+
+    Raises:
+        ValueError: the shapes differ, or there are fewer than three points.
+
+    Source: Arvanitidis et al. 2018, section 2; the paper solves the equivalent differential equation, which
+    :func:`boundary_value` does.
+    """
+    _, sines = _basis(z0, z1, n, waves)
+    lines = straight(z0, z1, n)
+    bends = torch.zeros_like(lines) if start is None else start - lines
+    first = (torch.linalg.pinv(sines) @ bends).flatten(1)
+    parts = []
+    at_once = max(1, ROWS // n)
+    for line, near in zip(lines.split(at_once), first.split(at_once), strict=True):
+
+        def energy(c: Tensor, rows: Tensor, line: Tensor = line) -> Tensor:
+            curve = line[rows] + sines @ c.unflatten(1, (waves, -1))
+            return (n - 1) * _chords(decoder, curve, squared=True).sum(1)
+
+        c, least, converged = minimise(energy, near, steps, tolerance)
+        c = c.unflatten(1, (waves, -1)).where(least.isfinite()[:, None, None], torch.nan)
+        parts.append((line + sines @ c, line[:, -1] - line[:, 0] + math.pi * c.sum(1), converged))
+    z, velocity, converged = (torch.cat(column) for column in zip(*parts, strict=True))
+    return _path(decoder, z, converged, velocity)
+
+
+def boundary_value(
+    decoder: Decoder, z0: Latents, z1: Latents, *, n: int = 33, tolerance: float = 1e-3, guess: Tensor | None = None
+) -> Path:
+    r"""Geodesics as solutions of their differential equation, one pair after the other: slow, and independent.
+
+    .. math:: \ddot \gamma = - M^{-1} J^T H[\dot \gamma, \dot \gamma]
+
+    with ``H`` the second derivative of the decoder, is the equation of Arvanitidis et al. 2018 without its Kronecker
+    products. Solved by :func:`scipy.integrate.solve_bvp`, which often gives up: ``converged`` says where.
+
+    Args:
+        decoder: any map from ``[batch, latent]`` to ``[batch, *output]``, twice differentiable.
+        z0: starts.
+        z1: ends, of the same shape.
+        n: points of each path, and of the solver's first mesh.
+        tolerance: relative residual of the equation.
+        guess: first curves, ``[batch, n, latent]``; by default straight lines.
+    """
+    t, _ = _basis(z0, z1, n, 1)
+    like, latent, mesh = z0, z0.shape[1], t.double().cpu().numpy()
+    guess = straight(z0, z1, n) if guess is None else guess
+    curves, velocities, ended = [], [], []
+    for ends, curve in zip(torch.stack([z0, z1], 1).double().cpu().numpy(), guess.double().cpu().numpy(), strict=True):
+
+        def change(_: np.ndarray, y: np.ndarray) -> np.ndarray:
+            z, speed = torch.from_numpy(y.T).to(like).split(latent, 1)
+            return np.concatenate([y[latent:], acceleration(decoder, z, speed).double().cpu().numpy().T])
+
+        def gap(start: np.ndarray, end: np.ndarray, ends: np.ndarray = ends) -> np.ndarray:
+            return np.concatenate([start[:latent] - ends[0], end[:latent] - ends[1]])
+
+        first = np.concatenate([curve, np.gradient(curve, mesh, axis=0)], 1).T
+        with np.errstate(all="ignore"):  # it reports what went wrong by its status
+            found = solve_bvp(change, gap, mesh, first, tol=tolerance, max_nodes=20 * n)
+        state = found.sol(mesh) if np.isfinite(found.y).all() else np.full((2 * latent, n), np.nan)
+        curves.append(torch.from_numpy(state[:latent].T).to(like))
+        velocities.append(torch.from_numpy(state[latent:, 0]).to(like))
+        ended.append(bool(found.success))
+    return _path(decoder, torch.stack(curves), torch.tensor(ended, device=z0.device), torch.stack(velocities))
+
+
+@torch.no_grad()
+def acceleration(decoder: Decoder, z: Latents, velocity: Latents) -> Latents:
+    r"""The acceleration :math:`- M^{-1} J^T H[v, v]` of a geodesic through ``z`` with velocity ``v``."""
+
+    def one(point: Tensor, speed: Tensor) -> Tensor:
+        def f(at: Tensor) -> Tensor:
+            return decoder(at[None])[0].flatten()
+
+        def slope(at: Tensor) -> Tensor:
+            return jvp(f, (at,), (speed,))[1]
+
+        bend = jvp(slope, (point,), (speed,))[1]
+        matrix = jacfwd(f)(point)
+        return -torch.linalg.solve(matrix.mT @ matrix, matrix.mT @ bend)
+
+    with FORWARD_MODE:
+        return vmap(one)(z.clone(), velocity.clone())
+
+
+def _path(decoder: Decoder, z: Tensor, converged: Tensor, velocity: Tensor) -> Path:
+    length = curve_length(decoder, z)
+    _, moved = reverse_jvp(decoder, z[:, 0].clone(), velocity)
+    speed = moved.flatten(1).norm(dim=1)
+    scaled = torch.where(speed > 0, length / speed, 0.0)  # a path of no length has no direction either
+    return Path(z, length, converged & length.isfinite(), velocity * scaled[:, None])
+
+
+def _chords(decoder: Decoder, z: Tensor, *, squared: bool = False) -> Float[Tensor, "batch pieces"]:
+    outputs = decoder(z.flatten(0, 1)).reshape(*z.shape[:2], -1)
+    pieces = outputs.diff(dim=1).square().sum(2)
+    return pieces if squared else pieces.sqrt()
+
+
+def _basis(z0: Tensor, z1: Tensor, n: int, waves: int) -> tuple[Tensor, Float[Tensor, "points waves"]]:
+    if z0.shape != z1.shape or z0.ndim != 2:
+        raise ValueError(f"both ends must be [batch, latent] of one shape, got {list(z0.shape)} and {list(z1.shape)}")
+    if n < 3 or waves < 1:
+        raise ValueError(f"a path needs at least 3 points and 1 wave, got n={n}, waves={waves}")
+    t = torch.linspace(0, 1, n, dtype=z0.dtype, device=z0.device)
+    k = torch.arange(1, waves + 1, dtype=z0.dtype, device=z0.device)
+    return t, (math.pi * t[:, None] * k).sin() / k

@@ -1,0 +1,89 @@
+r"""Random walks in the latent space, with steps as long as the metric says.
+
+A Gaussian walk with covariance :math:`s^2 M(z)^{-1}` moves every image by the same amount per step. In the limit of
+small steps its stationary density is, where the metric is a multiple of the identity, that of the measure
+:math:`\sqrt{\det M}`: it stays longest where it moves least. The Metropolis walk corrects the same steps for the
+target :math:`1 / \sqrt{\det M}`, small where the decoder stretches, as it does away from the data.
+
+Source: Arvanitidis et al. 2018, section 5; the Metropolis walk is ours.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from tqdm import trange
+
+from lib.measures.axes import Decoder, Latents, PerSample
+from lib.measures.geodesic import metric
+
+
+class Walk(NamedTuple):
+    """Where the walkers were, and how many of their steps were taken."""
+
+    z: Float[Tensor, "times batch latent"]
+    """NaN from the step on after which the metric was singular or not finite: the walker is lost"""
+    accepted: PerSample
+    """share of steps that were not refused; one without a target"""
+
+
+@torch.no_grad()
+def walk(
+    decoder: Decoder,
+    z: Latents,
+    steps: int,
+    scale: float,
+    *,
+    metropolis: bool = False,
+    every: int = 1,
+    generator: torch.Generator | None = None,
+) -> Walk:
+    r"""Random walks :math:`z' = z + s L^{-T} \epsilon`, with :math:`M(z) = L L^T` and standard normal :math:`\epsilon`.
+
+    With the identity as decoder, the Euclidean walk.
+
+    Args:
+        decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
+        z: starts.
+        steps: of each walk.
+        scale: ``s``, the length of a step in each output direction, output units.
+        metropolis: accept a step with the probability that makes :math:`1 / \sqrt{\det M}` the stationary density.
+        every: steps from one record to the next.
+        generator: of the steps.
+
+    Raises:
+        ValueError: steps, scale or every are not positive.
+    """
+    if steps < 1 or every < 1 or not scale > 0:
+        raise ValueError(f"steps, every and scale must be positive, got {steps}, {every} and {scale}")
+    metrics, factors, usable = _metric(decoder, z)
+    z = z.where(usable[:, None], torch.nan)
+    records, taken = [z], torch.zeros_like(z[:, 0])
+    for step in trange(1, steps + 1, desc="random walk", unit="step"):
+        noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+        move = scale * torch.linalg.solve_triangular(factors.mT, noise[..., None], upper=True)[..., 0]
+        others, their_factors, usable = _metric(decoder, z + move)
+        if metropolis:  # the determinants of target and proposal cancel
+            chance = torch.rand(len(z), generator=generator, device=z.device, dtype=z.dtype)
+            longer = torch.einsum("bi,bij,bj->b", move, others - metrics, move)
+            usable &= chance.log() < -longer / (2 * scale**2)
+        stays = z if metropolis else torch.nan
+        z = (z + move).where(usable[:, None], stays)
+        metrics = others.where(usable[:, None, None], metrics)
+        factors = their_factors.where(usable[:, None, None], factors)
+        taken += usable
+        if step % every == 0:
+            records.append(z)
+    return Walk(torch.stack(records), taken / steps)
+
+
+def _metric(decoder: Decoder, z: Latents) -> tuple[Tensor, Tensor, Bool[Tensor, " batch"]]:
+    """The metric, its Cholesky factor, and where there is one; elsewhere both are the identity."""
+    known = z.isfinite().all(1)
+    found = torch.eye(z.shape[1], dtype=z.dtype, device=z.device).repeat(len(z), 1, 1)
+    if known.any():
+        found[known] = metric(decoder, z[known])
+    factors, failed = torch.linalg.cholesky_ex(found)
+    regular = known & (failed == 0)
+    return found, factors, regular
