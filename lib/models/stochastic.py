@@ -114,12 +114,11 @@ def fit_stochastic(
     fits = []
     found = store.fetch([full(spec) for spec in specs], build, folder=folder, executor=executor)
     for spec, index, tensors in zip(specs, indices, found, strict=True):
-        losses = tensors.pop("losses")
         models = [_network(shape, spec, member) for member in range(spec.models)]
         for member, model in enumerate(models):
             model.load_state_dict(_member(tensors, member))
             model.to(device).eval().requires_grad_(False)
-        fits.append(Fitted(models, index, losses))
+        fits.append(Fitted(models, index, tensors["losses"]))
     return fits
 
 
