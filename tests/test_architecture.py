@@ -63,7 +63,7 @@ def test_there_are_no_import_cycles():
 def test_lib_stays_thin():
     lengths = {dotted(path): len(path.read_text().splitlines()) for path in MODULES}
     assert max(lengths.values()) <= 300, lengths
-    assert sum(map(code_lines, MODULES)) <= 3000
+    assert sum(map(code_lines, MODULES)) <= 3200
 
 
 def code_lines(path):

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from lib.models import sources
-from lib.models.data import ROOT, DataError, Dataset, folds, hold_out, load, nearest_neighbours
+from lib.models.data import ROOT, DataError, Dataset, draw, folds, hold_out, load, nearest_neighbours, only, sample
 from lib.models.sources import MNIST
 
 
@@ -289,3 +289,42 @@ def test_held_out_images_are_a_random_part_and_training_loses_them():
     for count in (1, 59):
         with pytest.raises(DataError, match=rf"{count} of the 60 training images of small cannot be held out: 2\.\.58"):
             hold_out(whole, count, seed=0)
+
+
+def classed(n=30):
+    x = torch.arange(n).float().div(n).view(n, 1, 1, 1)
+    return Dataset("small", x, torch.arange(n) % 3, x[:9], torch.arange(9) % 3, "digest", 7)
+
+
+def test_only_some_classes_are_kept_in_both_parts():
+    whole = classed()
+    found = only(whole, [2, 0])
+    assert torch.equal(found.train, whole.train[whole.train_labels != 1])
+    assert torch.equal(found.test, whole.test[whole.test_labels != 1])
+    assert found.train_labels.unique().tolist() == found.test_labels.unique().tolist() == [0, 2]
+    assert (found.name, found.most) == ("small", 7)
+    assert found.digest == only(whole, [0, 2, 2]).digest
+    assert len({whole.digest, found.digest, only(whole, [0, 1]).digest, only(whole, [0, 1, 2]).digest}) == 4
+
+
+def test_classes_that_are_not_there_are_refused():
+    whole = classed()
+    with pytest.raises(DataError, match=r"small has the classes \[0, 1, 2\], not \[3, 5\]"):
+        only(whole, [5, 0, 3])
+    with pytest.raises(DataError, match=r"has the classes \[0, 1\], not \[2\]"):
+        only(whole._replace(test=whole.test[:2], test_labels=whole.test_labels[:2]), [2])
+    with pytest.raises(DataError, match=r"not \[\]"):
+        only(whole, [])
+
+
+def test_a_sample_is_drawn_from_the_training_images():
+    whole = classed()
+    found = sample(whole, 10, 3)
+    assert torch.equal(found, draw(30, 10, 3))
+    assert found.unique().tolist() == found.tolist()
+    assert set(found.tolist()) < set(sample(whole, 20, 3).tolist())
+    assert not torch.equal(found, sample(whole, 10, 4))
+    assert torch.equal(sample(whole, 0, 3), torch.arange(30))
+    for count in (-1, 31):
+        with pytest.raises(ValueError, match=rf"images must be in 0\.\.30 \(0: all\) for small, got {count}"):
+            sample(whole, count, 0, "images")

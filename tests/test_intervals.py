@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from lib.measures.intervals import difference, estimate, paired, rank_correlation, share
+from lib.measures.intervals import difference, estimate, mean_of_few, paired, rank_correlation, share
 
 
 def test_the_interval_of_a_normal_mean_is_the_textbooks():
@@ -82,3 +82,13 @@ def test_rank_correlation_is_spearmans():
 def test_a_share_has_the_exact_interval():
     assert share(0, 200) == (0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 200)), 200, 0)
     assert share(3, 3).low == pytest.approx(0.025 ** (1 / 3))
+
+
+def test_the_mean_of_a_few_has_the_t_interval():
+    found = mean_of_few(torch.tensor([1.0, 2.0, 3.0]))
+    assert found == pytest.approx((2, 2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5, 3, 0), abs=1e-5)
+
+
+def test_one_case_has_no_interval():
+    with pytest.raises(ValueError, match=r"at least 2 cases"):
+        mean_of_few(torch.tensor([1.0]))

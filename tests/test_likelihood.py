@@ -6,7 +6,7 @@ import torch
 from torch.distributions import Bernoulli, Independent, Laplace, MultivariateNormal, Normal
 
 from lib.measures import likelihood
-from lib.measures.likelihood import log_evidence
+from lib.measures.likelihood import log_evidence, log_evidence_quadrature
 
 
 def seeded(seed=0):
@@ -142,3 +142,61 @@ def test_an_estimate_that_is_not_finite_is_refused_and_counted():
     x[0], x[1, 2] = torch.inf, torch.nan
     with pytest.raises(FloatingPointError, match="NaN or infinite for 2 of 3 images"):
         log_evidence(encode, decode, x, 2)
+
+
+def test_quadrature_gives_the_closed_form_and_what_the_exact_posterior_gives():
+    encode, decode, marginal = linear_gaussian()
+    x = marginal.sample((70,))
+    found = log_evidence_quadrature(decode, x)
+    torch.testing.assert_close(found.log_p, marginal.log_prob(x), atol=4e-3, rtol=0)
+    torch.testing.assert_close(found.log_p, log_evidence(encode, decode, x, 3).log_p, atol=4e-3, rtol=0)
+    assert (found.change < 1e-3).all()
+
+
+def test_quadrature_that_refines_more_cells_comes_nearer(monkeypatch):
+    _, decode, marginal = linear_gaussian()
+    x = marginal.sample((10,))
+    errors = []
+    for refined in (128, 512, 2**20):
+        monkeypatch.setattr(likelihood, "REFINED", refined)
+        found = log_evidence_quadrature(decode, x, side=48, refinements=2, reach=6.0)
+        errors.append((found.log_p - marginal.log_prob(x)).abs().max())
+    assert errors[1] < errors[0] / 2
+    assert errors[2] < 1e-8  # the midpoint rule, on a grid of equal cells, is nearly exact for a normal
+
+
+def test_refinement_finds_a_posterior_narrower_than_a_cell():
+    _, decode, marginal = linear_gaussian(noise=0.05)
+    x = marginal.sample((40,))
+    errors = []
+    for refinements in (1, 2, 4):
+        found = log_evidence_quadrature(decode, x, side=48, refinements=refinements)
+        errors.append((found.log_p - marginal.log_prob(x)).abs().max())
+    assert errors[0] > 0.05
+    assert errors[2] < 1e-3
+    # Both the coarse value and the refined one are known, so the change is their difference.
+    once, twice = (log_evidence_quadrature(decode, x, side=48, refinements=n) for n in (1, 2))
+    torch.testing.assert_close(twice.change, (twice.log_p - once.log_p).abs())
+
+
+def test_an_image_alone_has_the_same_quadrature():
+    _, decode, marginal = linear_gaussian()
+    x = marginal.sample((3,))
+    whole = log_evidence_quadrature(decode, x)
+    for row in range(3):
+        alone = log_evidence_quadrature(decode, x[row : row + 1])
+        torch.testing.assert_close(alone.log_p[0], whole.log_p[row])
+
+
+def test_what_lies_beyond_the_square_is_not_counted():
+    _, decode, marginal = linear_gaussian()
+    x = marginal.sample((10,))
+    narrow = log_evidence_quadrature(decode, x, reach=0.5).log_p
+    assert (narrow < marginal.log_prob(x) + 1e-3).all()
+    assert (narrow < marginal.log_prob(x) - 1).any()
+
+
+def test_quadrature_without_refinement_is_refused():
+    _, decode, marginal = linear_gaussian()
+    with pytest.raises(ValueError, match="refinements must be at least 1, got 0"):
+        log_evidence_quadrature(decode, marginal.sample((2,)), refinements=0)

@@ -12,16 +12,16 @@ everything here takes one decoder, random or not.
 Source: Arvanitidis, Hansen & Hauberg 2018, theorems 1 and 2.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from numpy.polynomial.legendre import legvander
 from scipy.integrate import solve_bvp
 from torch import Tensor
 from torch.autograd.functional import jvp as reverse_jvp
-from torch.func import jacfwd, jvp, vmap
+from torch.func import jvp
 
 from lib.measures.axes import Decoder, Latents, PerSample
 from lib.measures.jacobian import FORWARD_MODE, jacobian, singular_values
@@ -90,25 +90,26 @@ def shortest_path(
     z1: Latents,
     *,
     n: int = 33,
-    waves: int = 8,
+    degree: int = 8,
     steps: int = 100,
     tolerance: float = 1e-5,
     start: Float[Tensor, "batch points latent"] | None = None,
 ) -> Path:
     r"""Shortest paths between pairs of latents, all side by side, by minimising their energy.
 
-    .. math:: \gamma(t) = (1 - t) z_0 + t z_1 + \sum_k c_k \frac{\sin k \pi t}{k} , \qquad
+    .. math:: \gamma(t) = (1 - t) z_0 + t z_1 + \sum_k c_k \int_0^t P_k , \qquad
               E(c) = (n - 1) \sum_i \| f(\gamma(t_{i+1})) - f(\gamma(t_i)) \|^2
 
-    The energy is at least the squared length, and equal to it at constant speed. It needs no Jacobian. What is found is
-    the minimum that the start leads to: among curves that cannot be bent into each other, there may be others.
+    with Legendre polynomials P on [0, 1]. The energy is at least the squared length, and equal to it at constant speed;
+    it needs no Jacobian. What is found is the minimum that the start leads to: there may be others, if the start cannot
+    be bent into them.
 
     Args:
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``, differentiable.
         z0: starts.
         z1: ends, of the same shape.
         n: points of each path.
-        waves: sines ``k``; more can follow sharper bends.
+        degree: of the polynomials, at most; more can follow sharper bends.
         steps: iterations of L-BFGS, at most.
         tolerance: relative decrease of the energy in a step, below which a path has converged.
         start: first curves; by default straight lines.
@@ -119,21 +120,21 @@ def shortest_path(
     Source: Arvanitidis et al. 2018, section 2; the paper solves the equivalent differential equation, which
     :func:`boundary_value` does.
     """
-    _, sines = _basis(z0, z1, n, waves)
+    bumps, slopes = _basis(z0, z1, n, degree)
     lines = straight(z0, z1, n)
     bends = torch.zeros_like(lines) if start is None else start - lines
-    first = (torch.linalg.pinv(sines) @ bends).flatten(1)
+    first = (torch.linalg.pinv(bumps) @ bends).flatten(1)
     parts = []
     at_once = max(1, ROWS // n)
     for line, near in zip(lines.split(at_once), first.split(at_once), strict=True):
 
         def energy(c: Tensor, rows: Tensor, line: Tensor = line) -> Tensor:
-            curve = line[rows] + sines @ c.unflatten(1, (waves, -1))
+            curve = line[rows] + bumps @ c.unflatten(1, (degree, -1))
             return (n - 1) * _chords(decoder, curve, squared=True).sum(1)
 
         c, least, converged = minimise(energy, near, steps, tolerance)
-        c = c.unflatten(1, (waves, -1)).where(least.isfinite()[:, None, None], torch.nan)
-        parts.append((line + sines @ c, line[:, -1] - line[:, 0] + math.pi * c.sum(1), converged))
+        c = c.unflatten(1, (degree, -1)).where(least.isfinite()[:, None, None], torch.nan)
+        parts.append((line + bumps @ c, line[:, -1] - line[:, 0] + slopes @ c, converged))
     z, velocity, converged = (torch.cat(column) for column in zip(*parts, strict=True))
     return _path(decoder, z, converged, velocity)
 
@@ -156,22 +157,26 @@ def boundary_value(
         tolerance: relative residual of the equation.
         guess: first curves, ``[batch, n, latent]``; by default straight lines.
     """
-    t, _ = _basis(z0, z1, n, 1)
-    like, latent, mesh = z0, z0.shape[1], t.double().cpu().numpy()
+    _basis(z0, z1, n, 1)
+    like, latent, mesh = z0, z0.shape[1], np.linspace(0, 1, n)
     guess = straight(z0, z1, n) if guess is None else guess
     curves, velocities, ended = [], [], []
     for ends, curve in zip(torch.stack([z0, z1], 1).double().cpu().numpy(), guess.double().cpu().numpy(), strict=True):
 
         def change(_: np.ndarray, y: np.ndarray) -> np.ndarray:
             z, speed = torch.from_numpy(y.T).to(like).split(latent, 1)
-            return np.concatenate([y[latent:], acceleration(decoder, z, speed).double().cpu().numpy().T])
+            try:
+                bend = acceleration(decoder, z, speed).double().cpu().numpy().T
+            except (ValueError, torch.linalg.LinAlgError):  # no metric at some point: the solver ends at NaN
+                bend = np.full_like(y[latent:], np.nan)
+            return np.concatenate([y[latent:], bend])
 
         def gap(start: np.ndarray, end: np.ndarray, ends: np.ndarray = ends) -> np.ndarray:
             return np.concatenate([start[:latent] - ends[0], end[:latent] - ends[1]])
 
         first = np.concatenate([curve, np.gradient(curve, mesh, axis=0)], 1).T
         with np.errstate(all="ignore"):  # it reports what went wrong by its status
-            found = solve_bvp(change, gap, mesh, first, tol=tolerance, max_nodes=20 * n)
+            found = solve_bvp(change, gap, mesh, first, tol=tolerance, max_nodes=10 * n)
         state = found.sol(mesh) if np.isfinite(found.y).all() else np.full((2 * latent, n), np.nan)
         curves.append(torch.from_numpy(state[:latent].T).to(like))
         velocities.append(torch.from_numpy(state[latent:, 0]).to(like))
@@ -183,19 +188,13 @@ def boundary_value(
 def acceleration(decoder: Decoder, z: Latents, velocity: Latents) -> Latents:
     r"""The acceleration :math:`- M^{-1} J^T H[v, v]` of a geodesic through ``z`` with velocity ``v``."""
 
-    def one(point: Tensor, speed: Tensor) -> Tensor:
-        def f(at: Tensor) -> Tensor:
-            return decoder(at[None])[0].flatten()
-
-        def slope(at: Tensor) -> Tensor:
-            return jvp(f, (at,), (speed,))[1]
-
-        bend = jvp(slope, (point,), (speed,))[1]
-        matrix = jacfwd(f)(point)
-        return -torch.linalg.solve(matrix.mT @ matrix, matrix.mT @ bend)
+    def slope(at: Tensor) -> Tensor:
+        return jvp(decoder, (at,), (velocity.clone(),))[1]
 
     with FORWARD_MODE:
-        return vmap(one)(z.clone(), velocity.clone())
+        bend = jvp(slope, (z.clone(),), (velocity.clone(),))[1].flatten(1)
+    matrix = jacobian(decoder, z)
+    return -torch.linalg.solve(matrix.mT @ matrix, (bend[:, None] @ matrix)[:, 0])
 
 
 def _path(decoder: Decoder, z: Tensor, converged: Tensor, velocity: Tensor) -> Path:
@@ -212,11 +211,16 @@ def _chords(decoder: Decoder, z: Tensor, *, squared: bool = False) -> Float[Tens
     return pieces if squared else pieces.sqrt()
 
 
-def _basis(z0: Tensor, z1: Tensor, n: int, waves: int) -> tuple[Tensor, Float[Tensor, "points waves"]]:
+def _basis(
+    z0: Tensor, z1: Tensor, n: int, degree: int
+) -> tuple[Float[Tensor, "points degrees"], Float[Tensor, " degrees"]]:
+    """Integrals of normalised Legendre polynomials: zero at both ends; and their slopes at the start."""
     if z0.shape != z1.shape or z0.ndim != 2:
         raise ValueError(f"both ends must be [batch, latent] of one shape, got {list(z0.shape)} and {list(z1.shape)}")
-    if n < 3 or waves < 1:
-        raise ValueError(f"a path needs at least 3 points and 1 wave, got n={n}, waves={waves}")
-    t = torch.linspace(0, 1, n, dtype=z0.dtype, device=z0.device)
-    k = torch.arange(1, waves + 1, dtype=z0.dtype, device=z0.device)
-    return t, (math.pi * t[:, None] * k).sin() / k
+    if n < 3 or degree < 1:
+        raise ValueError(f"a path needs at least 3 points and degree 1, got n={n}, degree={degree}")
+    degrees = np.arange(1, degree + 1)
+    scale = np.sqrt(2 * (2 * degrees + 1))
+    values = legvander(np.linspace(-1, 1, n), degree + 1)
+    bumps = (values[:, 2:] - values[:, :-2]) / scale
+    return torch.from_numpy(bumps).to(z0), torch.from_numpy(scale * (-1.0) ** degrees).to(z0)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components, minimum_spanning_tree, shortest_path
+from scipy.sparse.csgraph import minimum_spanning_tree, shortest_path
 from scipy.spatial import KDTree
 from scipy.spatial.distance import pdist, squareform
 from torch import Tensor
@@ -33,11 +33,14 @@ def graph_distances(decoder: Decoder, z: Latents, neighbours: int = 10, *, n: in
         n: points on every edge.
 
     Raises:
-        ValueError: not more nodes than neighbours.
+        ValueError: not more nodes than neighbours, or some are equal.
     """
     if not 1 <= neighbours < len(z):
         raise ValueError(f"neighbours must be in 1..{len(z) - 1} for {len(z)} points, got {neighbours}")
     points = z.double().cpu().numpy()
+    distinct = len(np.unique(points, axis=0))
+    if distinct < len(z):  # a spanning tree does not join them
+        raise ValueError(f"{len(z)} latents, of which {distinct} are distinct; give each once")
     near = KDTree(points).query(points, k=neighbours + 1)[1]
     tree = minimum_spanning_tree(squareform(pdist(points))).tocoo()
     pairs = np.concatenate([np.stack([near[:, :1].repeat(neighbours, 1), near[:, 1:]], 2).reshape(-1, 2),
@@ -45,8 +48,6 @@ def graph_distances(decoder: Decoder, z: Latents, neighbours: int = 10, *, n: in
     pairs = np.unique(np.sort(pairs, 1), axis=0)
     lengths = segment_lengths(decoder, z[pairs[:, 0]], z[pairs[:, 1]], n=n).double().cpu().numpy()
     graph = coo_array((lengths, (pairs[:, 0], pairs[:, 1])), shape=(len(z), len(z))).tocsr()
-    if connected_components(graph, directed=False)[0] > 1:  # two equal latents, or an edge of no length
-        raise ValueError(f"{int((lengths == 0).sum())} edges have no length; give each latent once")
     return torch.from_numpy(shortest_path(graph, directed=False)).to(z)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import binomtest, bootstrap, rankdata
+from scipy.stats import binomtest, bootstrap, rankdata, sem, t
 from torch import Tensor
 
 
@@ -66,6 +66,21 @@ def paired(statistic: Callable, *columns: Float[Tensor, " points"], seed: int = 
     known = ~torch.stack(columns).isnan().any(0)
     found = _bootstrap([column[known] for column in columns], statistic, "BCa", seed, paired=True)
     return found._replace(n=int(known.sum()), missing=int((~known).sum()))
+
+
+def mean_of_few(values: Float[Tensor, " cases"]) -> Estimate:
+    """The mean of a few independent cases, such as models of different seeds, with its 95 % t interval.
+
+    For numbers that may be taken as normal, such as means over many points; a bootstrap of so few is too narrow.
+
+    Raises:
+        ValueError: fewer than two cases, or one that is not finite.
+    """
+    cases = values.double().cpu().numpy()
+    if len(cases) < 2 or not np.isfinite(cases).all():
+        raise ValueError(f"an interval needs at least 2 cases, all finite; got {cases.tolist()}")
+    mean, half = float(cases.mean()), float(sem(cases) * t.ppf(0.975, len(cases) - 1))
+    return Estimate(mean, mean - half, mean + half, len(cases))
 
 
 def share(count: int, of: int) -> Estimate:

@@ -24,7 +24,7 @@ from torch.distributions import MultivariateNormal
 from tqdm import trange
 
 from lib.measures.axes import Decoder, Latents, PerSample
-from lib.measures.geodesic import log_measure, shortest_path, straight
+from lib.measures.geodesic import Path, log_measure, shortest_path, straight
 from lib.measures.minimise import minimise
 
 SPREAD = 1.5
@@ -75,7 +75,7 @@ def fit_land(
     shares: Float[Tensor, "components points"] | None = None,
     *,
     nodes: int = 128,
-    rounds: int = 8,
+    rounds: int = 5,
     n: int = 17,
     seed: int = 0,
 ) -> Land:
@@ -135,7 +135,7 @@ def log_prob(land: Land, decoder: Decoder, z: Latents, *, n: int = 17) -> PerSam
         n: samples of each shortest path; NaN where one does not converge.
     """
     count = len(land.means)
-    path = shortest_path(decoder, land.means.repeat_interleave(len(z), 0), z.repeat(count, 1), n=n)
+    path = _paths(decoder, land.means.repeat_interleave(len(z), 0), z.repeat(count, 1), n)
     tangents = path.velocity.where(path.converged[:, None], torch.nan).view(count, *z.shape)
     roots = torch.linalg.cholesky(torch.linalg.inv(land.covariances))
     return (_exponents(roots, tangents) + (land.weights.log() - land.log_constants)[:, None]).logsumexp(0)
@@ -162,11 +162,14 @@ def _tangents(
     ends = torch.cat([z, sites])
     starts, ends = means.repeat_interleave(len(ends), 0), ends.repeat(len(means), 1)
     lines = straight(starts, ends, n)
-    start = None if bends is None else lines + bends
-    # A length is known far better than its path, and most nodes are too far away to count.
-    path = shortest_path(decoder, starts, ends, n=n, steps=40, tolerance=1e-4, start=start)
+    path = _paths(decoder, starts, ends, n, None if bends is None else lines + bends)
     each = path.velocity.view(len(means), -1, z.shape[1])
     return _Tangents(each[:, : len(z)], each[:, len(z) :], path.z - lines, int((~path.converged).sum()))
+
+
+def _paths(decoder: Decoder, starts: Tensor, ends: Tensor, n: int, start: Tensor | None = None) -> Path:
+    # A length is known far better than its path, and most nodes are too far away to count.
+    return shortest_path(decoder, starts, ends, n=n, steps=40, tolerance=1e-4, start=start)
 
 
 def _exponents(roots: Tensor, tangents: Tensor) -> Float[Tensor, "components points"]:

@@ -23,7 +23,7 @@ class Walk(NamedTuple):
     """Where the walkers were, and how many of their steps were taken."""
 
     z: Float[Tensor, "times batch latent"]
-    """NaN from the step on after which the metric was singular or not finite: the walker is lost"""
+    """NaN from the step on after which the metric was singular: the walker is lost"""
     accepted: PerSample
     """share of steps that were not refused; one without a target"""
 

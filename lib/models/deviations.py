@@ -76,7 +76,7 @@ class Constant(nn.Module):
         self.pixels = pixels
         self.log_variance = nn.Parameter(torch.tensor(START))
 
-    def forward(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch pixels"]:
+    def forward(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "1 pixels"]:
         """The variance, squared output units."""
         return self.log_variance.exp().expand(1, self.pixels)
 

@@ -89,6 +89,7 @@ def fit_stochastic(
     for spec in specs:
         if spec.variance not in VARIANCES:
             raise ValueError(f"unknown variance {spec.variance!r}; accepted: {', '.join(VARIANCES)}")
+    specs = [_mean(spec) if spec.variance == "constant" else spec for spec in specs]
     train, shape = dataset.train, dataset.train.shape[1:]
     indices = [sample(dataset, spec.examples, spec.seed) for spec in specs]
     for spec, index in zip(specs, indices, strict=True):

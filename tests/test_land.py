@@ -1,0 +1,127 @@
+import pytest
+import torch
+from conftest import affine
+from torch.distributions import MultivariateNormal
+
+from lib.measures.geodesic import log_measure, shortest_path
+from lib.measures.land import Land, fit_land, log_prob
+
+ROOT = torch.tensor([[1.0, 0.0], [0.6, 0.5]], dtype=torch.float64)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(n=200, seed=0):
+    return torch.randn(n, 2, generator=seeded(seed)) @ ROOT.T + torch.tensor([0.5, -1.0])
+
+
+def moments(z):
+    return z.mean(0), torch.cov(z.T, correction=0)
+
+
+def bowl(z):
+    """A paraboloid."""
+    return torch.cat([z, 0.5 * z.square().sum(1, keepdim=True)], 1)
+
+
+def lattice(reach, n=61):
+    side = torch.linspace(-reach, reach, n)
+    return torch.cartesian_prod(side, side), float(side[1] - side[0]) ** 2
+
+
+def test_in_a_flat_space_it_is_the_normal_of_maximum_likelihood():
+    decoder, _ = affine(5, 2)
+    z = normal()
+    land = fit_land(decoder, z, nodes=1024)
+    mean, covariance = moments(z)
+    torch.testing.assert_close(land.means, mean[None], atol=1e-3, rtol=0)
+    torch.testing.assert_close(land.covariances, covariance[None], atol=1e-2, rtol=0)
+    exact = MultivariateNormal(mean, covariance)
+    at = normal(50, seed=1)
+    torch.testing.assert_close(
+        log_prob(land, decoder, at) + log_measure(decoder, at), exact.log_prob(at), atol=5e-3, rtol=0
+    )
+    likelihood = (exact.log_prob(z) - log_measure(decoder, z)).mean()
+    torch.testing.assert_close(land.log_likelihood[-1], likelihood, atol=1e-3, rtol=0)
+    constant = 0.5 * torch.logdet(2 * torch.pi * covariance) + log_measure(decoder, z[:1])
+    torch.testing.assert_close(land.log_constants, constant, atol=1e-2, rtol=0)
+    assert 500 < land.ess < 1024
+    assert land.failed == 0
+
+
+def test_more_nodes_bring_it_nearer():
+    decoder, _ = affine(5, 2)
+    z = normal()
+    few, many = (moments(z)[1] - fit_land(decoder, z, nodes=n).covariances[0] for n in (32, 1024))
+    assert many.abs().max() < few.abs().max() / 5
+
+
+def test_two_far_clusters_in_a_flat_space_are_two_normals():
+    decoder, _ = affine(5, 2)
+    parts = [normal(60) - torch.tensor([6.0, 0.0]), normal(90, seed=1) + torch.tensor([6.0, 1.0])]
+    shares = torch.zeros(2, 150)
+    shares[0, :60], shares[1, 60:] = 1.0, 1.0
+    land = fit_land(decoder, torch.cat(parts), shares, nodes=1024)
+    means, covariances = (torch.stack(each) for each in zip(*map(moments, parts), strict=True))
+    torch.testing.assert_close(land.weights, torch.tensor([0.4, 0.6]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(land.means, means, atol=2e-3, rtol=0)
+    torch.testing.assert_close(land.covariances, covariances, atol=1e-2, rtol=0)
+    constants = 0.5 * torch.logdet(2 * torch.pi * covariances) + log_measure(decoder, means)
+    torch.testing.assert_close(land.log_constants, constants, atol=1e-2, rtol=0)
+
+
+def test_a_density_integrates_to_one_against_the_measure():
+    decoder, _ = affine(5, 2)
+    z = normal(100)
+    z -= z.mean(0)
+    flat = fit_land(decoder, z, nodes=256)
+    at, cell = lattice(6.0)
+    total = (log_prob(flat, decoder, at) + log_measure(decoder, at)).exp().sum() * cell
+    assert float(total) == pytest.approx(1, abs=5e-3)
+    curved = fit_land(bowl, 0.5 * z, nodes=256)
+    at, cell = lattice(3.5)
+    total = (log_prob(curved, bowl, at) + log_measure(bowl, at)).exp().sum() * cell
+    assert float(total) == pytest.approx(1, abs=2e-2)
+
+
+def test_the_likelihood_never_falls_and_is_that_of_the_points():
+    z = torch.cat([0.4 * normal(40), 0.4 * normal(30, seed=1) + torch.tensor([1.0, 1.0])])
+    shares = torch.rand(2, 70, generator=seeded())
+    land = fit_land(bowl, z, shares / shares.sum(0))
+    assert len(land.log_likelihood) > 2
+    assert (land.log_likelihood.diff() >= 0).all()
+    assert land.log_likelihood[-1] > land.log_likelihood[0] + 0.01
+    torch.testing.assert_close(log_prob(land, bowl, z).mean(), land.log_likelihood[-1], atol=1e-2, rtol=0)
+
+
+def test_a_density_is_that_of_its_tangent_vectors():
+    land = Land(
+        weights=torch.tensor([0.3, 0.7]),
+        means=torch.tensor([[0.0, 0.0], [1.0, 0.5]]),
+        covariances=torch.stack([0.2 * torch.eye(2), ROOT @ ROOT.T]),
+        log_constants=torch.tensor([0.1, -0.4]),
+        ess=torch.ones(2),
+        log_likelihood=torch.zeros(1),
+        failed=0,
+    )
+    at = torch.randn(6, 2, generator=seeded())
+    terms = []
+    for weight, mean, covariance, constant in zip(*land[:4], strict=True):
+        v = shortest_path(bowl, mean.expand(6, 2).clone(), at, n=17).velocity
+        exponent = -0.5 * (v @ torch.linalg.inv(covariance) * v).sum(1)
+        terms.append(weight * (exponent - constant).exp())
+    torch.testing.assert_close(log_prob(land, bowl, at), sum(terms).log(), atol=0.05, rtol=0)
+
+
+def test_the_seed_decides():
+    z = 0.5 * normal(40)
+    one, two, three = (fit_land(bowl, z, nodes=32, rounds=2, seed=seed).covariances for seed in (1, 1, 2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, three)
+
+
+def test_shares_of_other_points_are_refused():
+    with pytest.raises(ValueError, match=r"shares must be \[components, 20\] for these points, got \[1, 19\]"):
+        fit_land(bowl, normal(20), torch.ones(1, 19))
