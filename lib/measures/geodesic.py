@@ -97,10 +97,10 @@ def shortest_path(
 ) -> Path:
     r"""Shortest paths between pairs of latents, all side by side, by minimising their energy.
 
-    .. math:: \gamma(t) = (1 - t) z_0 + t z_1 + \sum_k c_k \int_0^t P_k , \qquad
+    .. math:: \gamma(t) = (1 - t) z_0 + t z_1 + \sum_k c_k \int_0^t P_k , \quad
               E(c) = (n - 1) \sum_i \| f(\gamma(t_{i+1})) - f(\gamma(t_i)) \|^2
 
-    with Legendre polynomials P on [0, 1]. The energy is at least the squared length, and equal to it at constant speed;
+    with normalised Legendre polynomials P on [0, 1]. The energy is at least the squared length, and equal to it at constant speed;
     it needs no Jacobian. What is found is the minimum that the start leads to: there may be others, if the start cannot
     be bent into them.
 
@@ -109,7 +109,7 @@ def shortest_path(
         z0: starts.
         z1: ends, of the same shape.
         n: points of each path.
-        degree: of the polynomials, at most; more can follow sharper bends.
+        degree: of P, at most; more can follow sharper bends.
         steps: iterations of L-BFGS, at most.
         tolerance: relative decrease of the energy in a step, below which a path has converged.
         start: first curves; by default straight lines.

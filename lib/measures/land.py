@@ -44,7 +44,7 @@ class Land(NamedTuple):
     ess: Float[Tensor, " components"]
     """effective number of nodes in each constant; near 1, one node decides"""
     log_likelihood: Float[Tensor, " rounds"]
-    """mean over the points after each round, nats; it never falls"""
+    """mean over the points after each round, nats, by the nodes of the fit; it never falls"""
     failed: int
     """shortest paths, from the means to points and nodes, that did not converge"""
 
@@ -89,7 +89,7 @@ def fit_land(
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``, differentiable.
         z: the points.
         shares: of each point in each component to start from, as a Gaussian mixture gives; by default one component.
-        nodes: of the sum for the constants, about each of the components; a power of two.
+        nodes: about each of the components while fitting; a power of two. Twice as many fresh ones give the constants.
         rounds: at most.
         n: samples of each shortest path.
         seed: of the nodes.
@@ -101,8 +101,7 @@ def fit_land(
     if shares.shape[1] != len(z):
         raise ValueError(f"shares must be [components, {len(z)}] for these points, got {list(shares.shape)}")
     means = shares @ z / shares.sum(1, keepdim=True)
-    spread = torch.einsum("kn,kni,knj->kij", shares, z - means[:, None], z - means[:, None])
-    spread /= shares.sum(1)[:, None, None]
+    spread = _spread(shares, means, z)
     sites, log_weight = _nodes(decoder, means, spread, nodes, seed)
     roots = torch.linalg.cholesky(torch.linalg.inv(spread))
     tangents = _tangents(decoder, means, z, sites, n)
@@ -118,9 +117,12 @@ def fit_land(
         history.append(state.likelihood)
         if 0 < gain < GAIN or stride < 0.2:
             break
-    log_constants, ess = _constants(state.roots, state.tangents.nodes, log_weight)
+    # The fit has leant on its nodes, so that its constants are too small there: others decide.
+    sites, log_weight = _nodes(decoder, state.means, _spread(shares, state.means, z), 2 * nodes, seed + 1)
+    found = _tangents(decoder, state.means, z[:0], sites, n)
+    log_constants, ess = _constants(state.roots, found.nodes, log_weight)
     covariances = torch.linalg.inv(state.roots @ state.roots.mT)
-    failed = state.tangents.failed
+    failed = state.tangents.failed + found.failed
     return Land(state.weights, state.means, covariances, log_constants, ess, torch.stack(history), failed)
 
 
@@ -139,6 +141,11 @@ def log_prob(land: Land, decoder: Decoder, z: Latents, *, n: int = 17) -> PerSam
     tangents = path.velocity.where(path.converged[:, None], torch.nan).view(count, *z.shape)
     roots = torch.linalg.cholesky(torch.linalg.inv(land.covariances))
     return (_exponents(roots, tangents) + (land.weights.log() - land.log_constants)[:, None]).logsumexp(0)
+
+
+def _spread(shares: Tensor, means: Tensor, z: Tensor) -> Float[Tensor, "components latent latent"]:
+    beside = z - means[:, None]
+    return torch.einsum("kn,kni,knj->kij", shares, beside, beside) / shares.sum(1)[:, None, None]
 
 
 def _nodes(
@@ -169,7 +176,7 @@ def _tangents(
 
 def _paths(decoder: Decoder, starts: Tensor, ends: Tensor, n: int, start: Tensor | None = None) -> Path:
     # A length is known far better than its path, and most nodes are too far away to count.
-    return shortest_path(decoder, starts, ends, n=n, steps=40, tolerance=1e-4, start=start)
+    return shortest_path(decoder, starts, ends, n=n, tolerance=1e-4, start=start)
 
 
 def _exponents(roots: Tensor, tangents: Tensor) -> Float[Tensor, "components points"]:
