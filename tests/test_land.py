@@ -47,7 +47,7 @@ def test_in_a_flat_space_it_is_the_normal_of_maximum_likelihood():
     torch.testing.assert_close(land.log_likelihood[-1], likelihood, atol=1e-3, rtol=0)
     constant = 0.5 * torch.logdet(2 * torch.pi * covariance) + log_measure(decoder, z[:1])
     torch.testing.assert_close(land.log_constants, constant, atol=1e-2, rtol=0)
-    assert 500 < land.ess < 1024
+    assert 1000 < land.ess < 2048
     assert land.failed == 0
 
 
@@ -93,7 +93,7 @@ def test_the_likelihood_never_falls_and_is_that_of_the_points():
     assert len(land.log_likelihood) > 2
     assert (land.log_likelihood.diff() >= 0).all()
     assert land.log_likelihood[-1] > land.log_likelihood[0] + 0.01
-    torch.testing.assert_close(log_prob(land, bowl, z).mean(), land.log_likelihood[-1], atol=1e-2, rtol=0)
+    torch.testing.assert_close(log_prob(land, bowl, z).mean(), land.log_likelihood[-1], atol=5e-2, rtol=0)
 
 
 def test_a_density_is_that_of_its_tangent_vectors():
@@ -112,7 +112,7 @@ def test_a_density_is_that_of_its_tangent_vectors():
         v = shortest_path(bowl, mean.expand(6, 2).clone(), at, n=17).velocity
         exponent = -0.5 * (v @ torch.linalg.inv(covariance) * v).sum(1)
         terms.append(weight * (exponent - constant).exp())
-    torch.testing.assert_close(log_prob(land, bowl, at), sum(terms).log(), atol=0.05, rtol=0)
+    torch.testing.assert_close(log_prob(land, bowl, at), sum(terms).log(), atol=1e-6, rtol=0)
 
 
 def test_the_seed_decides():

@@ -137,7 +137,7 @@ def log_prob(land: Land, decoder: Decoder, z: Latents, *, n: int = 17) -> PerSam
         n: samples of each shortest path; NaN where one does not converge.
     """
     count = len(land.means)
-    path = _paths(decoder, land.means.repeat_interleave(len(z), 0), z.repeat(count, 1), n)
+    path = shortest_path(decoder, land.means.repeat_interleave(len(z), 0), z.repeat(count, 1), n=n)
     tangents = path.velocity.where(path.converged[:, None], torch.nan).view(count, *z.shape)
     roots = torch.linalg.cholesky(torch.linalg.inv(land.covariances))
     return (_exponents(roots, tangents) + (land.weights.log() - land.log_constants)[:, None]).logsumexp(0)
@@ -175,8 +175,8 @@ def _tangents(
 
 
 def _paths(decoder: Decoder, starts: Tensor, ends: Tensor, n: int, start: Tensor | None = None) -> Path:
-    # A length is known far better than its path, and most nodes are too far away to count.
-    return shortest_path(decoder, starts, ends, n=n, tolerance=1e-4, start=start)
+    # A length is known far better than its path; and paths of the round before need little more.
+    return shortest_path(decoder, starts, ends, n=n, steps=100 if start is None else 15, tolerance=1e-4, start=start)
 
 
 def _exponents(roots: Tensor, tangents: Tensor) -> Float[Tensor, "components points"]:
