@@ -57,6 +57,14 @@ def test_chapters_that_share_fits_share_their_defaults():
 
 
 @pytest.mark.parametrize("name", parameters.presets())
+def test_chapter_7_looks_back_at_the_very_fits_of_chapter_3(name):
+    third, seventh = (parameters.for_run(PATHS[index], name, {}) for index in (2, 6))
+    own = {"examples": "memorised", **{each: f"link_{each}" for each in ("latent", "width", "steps", "batch")}}
+    assert [third[each] for each in own] == [seventh[each] for each in own.values()]
+    assert third["rank"] == seventh["rank"]
+
+
+@pytest.mark.parametrize("name", parameters.presets())
 def test_presets_name_every_notebook_and_only_known_parameters(name):
     preset = parameters.preset(name)
     assert list(preset["notebooks"]) == NAMES

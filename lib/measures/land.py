@@ -38,8 +38,8 @@ class Land(NamedTuple):
 
     weights: Float[Tensor, " components"]
     means: Float[Tensor, "components latent"]
-    covariances: Float[Tensor, "components latent latent"]
-    """of the tangent vectors at each mean"""
+    precisions: Float[Tensor, "components latent latent"]
+    """inverse covariances of the tangent vectors at each mean; near zero where the space is too small to bound them"""
     log_constants: Float[Tensor, " components"]
     ess: Float[Tensor, " components"]
     """effective number of nodes in each constant; near 1, one node decides"""
@@ -121,9 +121,9 @@ def fit_land(
     sites, log_weight = _nodes(decoder, state.means, _spread(shares, state.means, z), 2 * nodes, seed + 1)
     found = _tangents(decoder, state.means, z[:0], sites, n)
     log_constants, ess = _constants(state.roots, found.nodes, log_weight)
-    covariances = torch.linalg.inv(state.roots @ state.roots.mT)
+    precisions = state.roots @ state.roots.mT
     failed = state.tangents.failed + found.failed
-    return Land(state.weights, state.means, covariances, log_constants, ess, torch.stack(history), failed)
+    return Land(state.weights, state.means, precisions, log_constants, ess, torch.stack(history), failed)
 
 
 @torch.no_grad()
@@ -139,13 +139,15 @@ def log_prob(land: Land, decoder: Decoder, z: Latents, *, n: int = 17) -> PerSam
     count = len(land.means)
     path = shortest_path(decoder, land.means.repeat_interleave(len(z), 0), z.repeat(count, 1), n=n)
     tangents = path.velocity.where(path.converged[:, None], torch.nan).view(count, *z.shape)
-    roots = torch.linalg.cholesky(torch.linalg.inv(land.covariances))
-    return (_exponents(roots, tangents) + (land.weights.log() - land.log_constants)[:, None]).logsumexp(0)
+    exponents = -0.5 * torch.einsum("kni,kij,knj->kn", tangents, land.precisions, tangents)
+    return (exponents + (land.weights.log() - land.log_constants)[:, None]).logsumexp(0)
 
 
 def _spread(shares: Tensor, means: Tensor, z: Tensor) -> Float[Tensor, "components latent latent"]:
     beside = z - means[:, None]
-    return torch.einsum("kn,kni,knj->kij", shares, beside, beside) / shares.sum(1)[:, None, None]
+    found = torch.einsum("kn,kni,knj->kij", shares, beside, beside) / shares.sum(1)[:, None, None]
+    # A component of few points may have no width in some direction.
+    return found + 1e-6 * z.var(0).mean() * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
 
 
 def _nodes(
