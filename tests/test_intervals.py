@@ -92,3 +92,9 @@ def test_the_mean_of_a_few_has_the_t_interval():
 def test_one_case_has_no_interval():
     with pytest.raises(ValueError, match=r"at least 2 cases"):
         mean_of_few(torch.tensor([1.0]))
+
+
+def test_a_median_among_equal_values_has_an_interval():
+    for values in ([0.0] * 11 + [1.0] * 9, [-3.0, -2.0, -1.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0]):
+        found = estimate(torch.tensor(values), np.median)
+        assert found.low <= found.value == 0 <= found.high

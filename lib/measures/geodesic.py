@@ -100,9 +100,9 @@ def shortest_path(
     .. math:: \gamma(t) = (1 - t) z_0 + t z_1 + \sum_k c_k \int_0^t P_k , \quad
               E(c) = (n - 1) \sum_i \| f(\gamma(t_{i+1})) - f(\gamma(t_i)) \|^2
 
-    with normalised Legendre polynomials P on [0, 1]. The energy is at least the squared length, and equal to it at constant speed;
-    it needs no Jacobian. What is found is the minimum that the start leads to: there may be others, if the start cannot
-    be bent into them.
+    with normalised Legendre polynomials P on [0, 1]. The energy is at least the squared length, and equal to it at
+    constant speed; it needs no Jacobian. What is found is the minimum that the start leads to: there may be others, if
+    the start cannot be bent into them.
 
     Args:
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``, differentiable.

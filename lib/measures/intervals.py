@@ -108,6 +108,8 @@ def _bootstrap(groups: list[Tensor], statistic: Callable, method: str, seed: int
         known.append(kept)
         total += len(numbers)
     value = low = high = float(statistic(*known))
+    if statistic is np.median and _median_is_stuck(known[0]):
+        method = "percentile"
     if any(np.ptp(kept) > 0 for kept in known):  # equal values have no error, which the bootstrap cannot express
         rng = np.random.default_rng(seed)
         low, high = bootstrap(
@@ -115,3 +117,9 @@ def _bootstrap(groups: list[Tensor], statistic: Callable, method: str, seed: int
         ).confidence_interval
     entered = sum(map(len, known))
     return Estimate(value, float(low), float(high), entered, total - entered)
+
+
+def _median_is_stuck(values: np.ndarray) -> bool:
+    """Leaving out any one value does not move the median, on whose moves the acceleration of BCa rests."""
+    n = len(values)
+    return bool(np.ptp(np.sort(values)[(n - 1) // 2 - n % 2 : n // 2 + n % 2 + 1]) == 0)
