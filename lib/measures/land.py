@@ -75,7 +75,7 @@ def fit_land(
     shares: Float[Tensor, "components points"] | None = None,
     *,
     nodes: int = 128,
-    rounds: int = 5,
+    rounds: int = 4,
     n: int = 17,
     seed: int = 0,
 ) -> Land:
