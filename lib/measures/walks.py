@@ -1,9 +1,10 @@
 r"""Random walks in the latent space, with steps as long as the metric says.
 
 A Gaussian walk with covariance :math:`s^2 M(z)^{-1}` moves every image by the same amount per step. In the limit of
-small steps its stationary density is, where the metric is a multiple of the identity, that of the measure
-:math:`\sqrt{\det M}`: it stays longest where it moves least. The Metropolis walk corrects the same steps for the
-target :math:`1 / \sqrt{\det M}`, small where the decoder stretches, as it does away from the data.
+small steps, in two dimensions and where :math:`M = m I` with a finite integral of m, its stationary density is
+:math:`m = \sqrt{\det M}`: it stays longest where it moves least. The Metropolis walk corrects the same steps for the
+target :math:`1 / \sqrt{\det M}`. That is small where the decoder stretches, as in a wall about the data, but large
+again where nothing changes: the wall keeps the walk, and lets none back that has left.
 
 Source: Arvanitidis et al. 2018, section 5; the Metropolis walk is ours.
 """
