@@ -76,7 +76,8 @@ def curve_length(decoder: Decoder, z: Float[Tensor, "batch points latent"]) -> P
 
     Chords are never longer than the curve; the error falls with the square of the distance between points.
     """
-    return _chords(decoder, z).sum(1)
+    parts = z.split(max(1, ROWS // z.shape[1]))
+    return torch.cat([_chords(decoder, part).sum(1) for part in parts])
 
 
 def straight(z0: Latents, z1: Latents, n: int) -> Float[Tensor, "batch points latent"]:
@@ -157,7 +158,7 @@ def boundary_value(
         tolerance: relative residual of the equation.
         guess: first curves, ``[batch, n, latent]``; by default straight lines.
     """
-    _basis(z0, z1, n, 1)
+    _check(z0, z1, n)
     like, latent, mesh = z0, z0.shape[1], np.linspace(0, 1, n)
     guess = straight(z0, z1, n) if guess is None else guess
     curves, velocities, ended = [], [], []
@@ -215,12 +216,16 @@ def _basis(
     z0: Tensor, z1: Tensor, n: int, degree: int
 ) -> tuple[Float[Tensor, "points degrees"], Float[Tensor, " degrees"]]:
     """Integrals of normalised Legendre polynomials: zero at both ends; and their slopes at the start."""
-    if z0.shape != z1.shape or z0.ndim != 2:
-        raise ValueError(f"both ends must be [batch, latent] of one shape, got {list(z0.shape)} and {list(z1.shape)}")
-    if n < 3 or degree < 1:
-        raise ValueError(f"a path needs at least 3 points and degree 1, got n={n}, degree={degree}")
+    _check(z0, z1, n, degree)
     degrees = np.arange(1, degree + 1)
     scale = np.sqrt(2 * (2 * degrees + 1))
     values = legvander(np.linspace(-1, 1, n), degree + 1)
     bumps = (values[:, 2:] - values[:, :-2]) / scale
     return torch.from_numpy(bumps).to(z0), torch.from_numpy(scale * (-1.0) ** degrees).to(z0)
+
+
+def _check(z0: Tensor, z1: Tensor, n: int, degree: int = 1) -> None:
+    if z0.shape != z1.shape or z0.ndim != 2:
+        raise ValueError(f"both ends must be [batch, latent] of one shape, got {list(z0.shape)} and {list(z1.shape)}")
+    if n < 3 or degree < 1:
+        raise ValueError(f"a path needs at least 3 points and degree 1, got n={n}, degree={degree}")

@@ -12,9 +12,6 @@ from torch import Tensor
 from lib.measures.axes import Decoder, Latents
 from lib.measures.geodesic import curve_length, straight
 
-ROWS = 2048
-"""points decoded in one pass"""
-
 Distances = Float[Tensor, "points points"]
 
 
@@ -61,9 +58,7 @@ def straight_distances(decoder: Decoder, z: Latents, *, n: int = 9) -> Distances
 
 def segment_lengths(decoder: Decoder, z0: Latents, z1: Latents, *, n: int) -> Float[Tensor, " batch"]:
     """Lengths of the straight lines between pairs of latents, in output units."""
-    at_once = max(1, ROWS // n)
-    pairs = zip(z0.split(at_once), z1.split(at_once), strict=True)
-    return torch.cat([curve_length(decoder, straight(*pair, n)) for pair in pairs])
+    return curve_length(decoder, straight(z0, z1, n))
 
 
 def pairwise_f(classes: Int[Tensor, " points"], clusters: Int[Tensor, " points"]) -> float:
