@@ -45,7 +45,7 @@ def compare(
 
     def ours(generator: Callable = decoder) -> Tensor:
         draws = torch.Generator(y.device).manual_seed(0)
-        return recover(generator, y, latent=latent, steps=steps, scale=scale, generator=draws).error
+        return recover(generator, y, latent=latent, steps=steps, scale=scale, rng=draws).error
 
     starts = (
         scale * torch.randn(1, len(y), latent, generator=torch.Generator(y.device).manual_seed(0), device=y.device)[0]

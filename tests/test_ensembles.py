@@ -123,7 +123,7 @@ def test_training_memorises_and_the_score_says_so(grey, tmp_path):
     (found,) = fit([spec], 2, grey, tmp_path)
     log_p_in, log_p_out = split(found.log_p[-1], found.held_out)
     assert balanced_score(log_p_in, log_p_out).median() > 3
-    null = null_split(log_p_in, 2, generator=torch.Generator().manual_seed(0))
+    null = null_split(log_p_in, 2, rng=torch.Generator().manual_seed(0))
     assert abs(balanced_score(*null).median()) < 1
     assert found.losses[:, -1, 0].mean() < found.losses[:, 5, 0].mean() - 1
 

@@ -46,13 +46,13 @@ def test_swapping_the_sides_swaps_the_sign():
 
 @pytest.mark.parametrize(("spread", "median"), [(3.0, 1.1), (4.0, 1.9), (6.0, 3.6)])
 def test_the_published_sizes_give_a_positive_median_without_any_memorisation(spread, median):
-    assert gaussian_null(spread, 90, 10, 40_000, generator=seeded()).median() == pytest.approx(median, abs=0.1)
+    assert gaussian_null(spread, 90, 10, 40_000, rng=seeded()).median() == pytest.approx(median, abs=0.1)
 
 
 def test_the_null_vanishes_with_the_spread():
-    assert gaussian_null(0.0, 90, 10, 10, generator=seeded()).abs().max() < 1e-12
+    assert gaussian_null(0.0, 90, 10, 10, rng=seeded()).abs().max() < 1e-12
     # To second order log mean exp has the mean s^2/2 (1 - 1/n): the null's mean is s^2/2 (1/10 - 1/90).
-    found = gaussian_null(0.1, 90, 10, 400_000, generator=seeded())
+    found = gaussian_null(0.1, 90, 10, 400_000, rng=seeded())
     assert found.mean() == pytest.approx(0.005 * (1 / 10 - 1 / 90), abs=4 * found.std().item() / 400_000**0.5)
 
 
@@ -89,7 +89,7 @@ def test_split_puts_every_model_on_its_side():
 
 def test_the_null_split_uses_every_model_with_the_image_once_and_no_other():
     log_p_in = torch.arange(12.0)[:, None].expand(-1, 50).contiguous()  # 4 groups of 3 repeats
-    null_in, null_out = null_split(log_p_in, 3, generator=seeded())
+    null_in, null_out = null_split(log_p_in, 3, rng=seeded())
     assert (null_in.shape, null_out.shape) == ((9, 50), (3, 50))
     torch.testing.assert_close(torch.cat([null_in, null_out]).sort(0).values, log_p_in)
     assert (null_out % 3 == torch.arange(3)[:, None]).all()
@@ -101,7 +101,7 @@ def test_the_null_sees_no_memorisation_and_the_score_does():
     log_p = torch.randn(4, 5, 2000)
     log_p.scatter_add_(1, held_out[:, None], torch.full((4, 1, 2000), -20.0))  # without the image: 20 nats less
     log_p_in, log_p_out = split(log_p, held_out)
-    null = null_split(log_p_in, 4, generator=seeded())
+    null = null_split(log_p_in, 4, rng=seeded())
     assert balanced_score(log_p_in, log_p_out).mean() == pytest.approx(20, abs=0.1)
     assert balanced_score(*null).mean() == pytest.approx(0, abs=0.1)
 
@@ -143,9 +143,9 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"1\.\.4 models without the image, got 5"):
         balanced_score(good, torch.zeros(5, 3))
     with pytest.raises(ValueError, match="2 or more groups"):
-        null_split(good, 4, generator=seeded())
+        null_split(good, 4, rng=seeded())
     with pytest.raises(ValueError, match="2 or more groups"):
-        null_split(good, 3, generator=seeded())
+        null_split(good, 3, rng=seeded())
     with pytest.raises(ValueError, match="at least 2 folds"):
         split(torch.zeros(2, 1, 3), torch.zeros(2, 3, dtype=torch.long))
     with pytest.raises(ValueError, match="nothing to compare"):
@@ -157,9 +157,9 @@ def test_bad_input_is_refused():
 def test_all_scores_at_once_are_the_same_scores():
     held_out = torch.randint(3, (2, 30), generator=seeded())
     log_p = torch.randn(2, 3, 30)
-    found = scores(log_p, held_out, generator=seeded(1))
+    found = scores(log_p, held_out, rng=seeded(1))
     log_p_in, log_p_out = split(log_p, held_out)
-    kept, played = null_split(log_p_in, 2, generator=seeded(1))
+    kept, played = null_split(log_p_in, 2, rng=seeded(1))
     expected = {
         "score": score(log_p_in, log_p_out),
         "balanced": balanced_score(log_p_in, log_p_out),
@@ -174,7 +174,7 @@ def test_all_scores_at_once_are_the_same_scores():
 def test_the_null_and_its_match_are_the_same_where_no_image_matters():
     log_p = 5 * torch.randn(4, 4, 20_000)
     held_out = torch.randint(4, (4, 20_000), generator=seeded())
-    found = scores(log_p, held_out, generator=seeded(1))
+    found = scores(log_p, held_out, rng=seeded(1))
     assert found.matched.median() == pytest.approx(found.null.median().item(), abs=0.15)
     assert found.null.median() > 1
     assert (found.balanced_matched > found.balanced_null.quantile(0.95)).double().mean() == pytest.approx(

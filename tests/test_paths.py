@@ -58,7 +58,7 @@ def test_the_midpoint_halves_the_arclength_not_the_latent():
 def test_the_dip_of_a_linear_map_is_the_priors(rank):
     decoder, _ = affine(6, 3)
     z0, z1 = torch.randn(2, 5, 3)
-    torch.testing.assert_close(dip(decoder, z0, z1, rank), -(z0 - z1).square().sum(1) / 4)
+    torch.testing.assert_close(dip(decoder, z0, z1, rank=rank), -(z0 - z1).square().sum(1) / 4)
 
 
 def test_the_dip_of_a_bent_curve_has_its_closed_form():

@@ -25,7 +25,7 @@ def test_a_linear_generator_is_recovered_to_its_least_squares_residual():
     y = torch.randn(30, 12)
     offset = decoder(torch.zeros(1, 4))
     exact = torch.linalg.lstsq(matrix, (y - offset).T).solution.T
-    found = recover(decoder, y, latent=4, generator=seeded())
+    found = recover(decoder, y, latent=4, rng=seeded())
     torch.testing.assert_close(found.z, exact, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found.error, (decoder(exact) - y).square().mean(1))
     assert found.converged.all()
@@ -40,15 +40,15 @@ def test_an_image_that_the_generator_made_is_found_again():
         latent=4,
         steps=400,
         restarts=8,
-        generator=seeded(),
+        rng=seeded(),
     )
     assert found.error.median() < 1e-8
 
 
 def test_restarts_find_the_better_basin():
     y = torch.tensor([[1.0, 0.0]]).expand(20, 2)
-    one = recover(basins, y, latent=1, scale=2.0, steps=100, generator=seeded())
-    many = recover(basins, y, latent=1, scale=2.0, steps=100, restarts=8, generator=seeded())
+    one = recover(basins, y, latent=1, scale=2.0, steps=100, rng=seeded())
+    many = recover(basins, y, latent=1, scale=2.0, steps=100, restarts=8, rng=seeded())
     assert (one.error > 1e-6).any()
     assert (many.error < 1e-9).all()
     assert (many.error <= one.error + 1e-12).all()
@@ -57,7 +57,7 @@ def test_restarts_find_the_better_basin():
 def test_images_do_not_know_of_each_other():
     decoder, _ = affine(12, 4)
     y = torch.randn(6, 12)
-    whole = recover(lambda z: decoder(z).sin(), y, latent=4, generator=seeded())
+    whole = recover(lambda z: decoder(z).sin(), y, latent=4, rng=seeded())
     starts = torch.randn(1, 6, 4, generator=seeded())
     for i in range(6):
         # The same start, alone: a scale of zero and the start inside the decoder.
@@ -69,7 +69,7 @@ def test_more_steps_never_raise_the_error():
     decoder, _ = affine(12, 4)
     y = torch.rand(20, 12)
     errors = [
-        recover(lambda z: decoder(z).sigmoid(), y, latent=4, steps=n, generator=seeded()).error for n in (1, 5, 25, 100)
+        recover(lambda z: decoder(z).sigmoid(), y, latent=4, steps=n, rng=seeded()).error for n in (1, 5, 25, 100)
     ]
     for fewer, more in pairwise(errors):
         assert (more <= fewer + 1e-12).all()
@@ -78,7 +78,7 @@ def test_more_steps_never_raise_the_error():
 def test_it_is_no_worse_than_torchs_own_a_row_at_a_time():
     decoder, _ = affine(12, 4)
     y, starts = torch.rand(15, 12), torch.randn(1, 15, 4, generator=seeded())[0]
-    ours = recover(lambda z: decoder(z).sigmoid(), y, latent=4, generator=seeded()).error
+    ours = recover(lambda z: decoder(z).sigmoid(), y, latent=4, rng=seeded()).error
     theirs = []
     for target, start in zip(y, starts, strict=True):
         z = start.clone()[None].requires_grad_()
@@ -100,7 +100,7 @@ def test_what_the_transform_hides_does_not_count_in_the_search_but_in_the_error(
     y = decoder(torch.randn(5, 4))
     damaged = y.clone()
     damaged[:, 6:] = 100.0
-    found = recover(decoder, damaged, latent=4, transform=lambda images: images[:, :6], generator=seeded())
+    found = recover(decoder, damaged, latent=4, transform=lambda images: images[:, :6], rng=seeded())
     torch.testing.assert_close(decoder(found.z), y, atol=1e-3, rtol=1e-3)
     assert (found.error > 1000).all()
 
@@ -109,12 +109,12 @@ def test_a_search_that_diverges_is_reported_and_not_dropped():
     def broken(z):
         return torch.where(z[:, :1] > 0, torch.nan, z)
 
-    found = recover(broken, torch.zeros(200, 2), latent=2, generator=seeded())
+    found = recover(broken, torch.zeros(200, 2), latent=2, rng=seeded())
     diverged = found.error.isnan()
     assert 50 < diverged.sum() < 150
     assert not found.converged[diverged].any()
     assert (found.error[~diverged] < 1e-6).all()
-    assert not recover(broken, torch.zeros(50, 2), latent=2, restarts=12, generator=seeded()).error.isnan().any()
+    assert not recover(broken, torch.zeros(50, 2), latent=2, restarts=12, rng=seeded()).error.isnan().any()
 
 
 def test_overfitting_is_signed_and_has_an_interval():
@@ -139,9 +139,9 @@ def test_diverged_images_are_counted():
 def test_it_runs_in_parts_with_the_same_result(monkeypatch):
     decoder, _ = affine(12, 4)
     y = torch.randn(9, 12)
-    whole = recover(decoder, y, latent=4, restarts=2, generator=seeded())
+    whole = recover(decoder, y, latent=4, restarts=2, rng=seeded())
     monkeypatch.setattr("lib.measures.recovery.ROWS", 4)
-    torch.testing.assert_close(recover(decoder, y, latent=4, restarts=2, generator=seeded()).z, whole.z)
+    torch.testing.assert_close(recover(decoder, y, latent=4, restarts=2, rng=seeded()).z, whole.z)
 
 
 def test_bad_input_is_refused():

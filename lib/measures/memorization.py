@@ -80,7 +80,7 @@ def split(log_p: Repeats, held_out: Folds) -> tuple[Runs, OtherRuns]:
 
 
 def null_split(
-    log_p_in: Runs, out: int, *, generator: torch.Generator
+    log_p_in: Runs, out: int, *, rng: torch.Generator
 ) -> tuple[Float[Tensor, "null_in n"], Float[Tensor, "null_out n"]]:
     """Membership relabelled: of the models that were trained with an image, ``out`` play the ones without it.
 
@@ -100,9 +100,7 @@ def null_split(
         raise ValueError(
             f"the null needs 2 or more groups of out models with the image, got {len(log_p_in)} and {out=}"
         )
-    held_out = torch.randint(groups, (out, log_p_in.shape[1]), generator=generator, device=generator.device).to(
-        log_p_in.device
-    )
+    held_out = torch.randint(groups, (out, log_p_in.shape[1]), generator=rng, device=rng.device).to(log_p_in.device)
     return split(log_p_in.view(groups, out, -1).transpose(0, 1), held_out)
 
 
@@ -120,7 +118,7 @@ class Scores(NamedTuple):
     balanced_null: PerImage
 
 
-def scores(log_p: Repeats, held_out: Folds, *, generator: torch.Generator) -> Scores:
+def scores(log_p: Repeats, held_out: Folds, *, rng: torch.Generator) -> Scores:
     """The score and the balanced score, and both beside their null with the same numbers of models: (K - 2) L and L.
 
     For a division into at least three folds; with three, the null has equal sides and so no bias to show.
@@ -128,10 +126,10 @@ def scores(log_p: Repeats, held_out: Folds, *, generator: torch.Generator) -> Sc
     Args:
         log_p: of every image under every model.
         held_out: which fold each image is in.
-        generator: of the null.
+        rng: the source of random numbers for the null.
     """
     log_p_in, log_p_out = split(log_p, held_out)
-    kept, played = null_split(log_p_in, len(held_out), generator=generator)
+    kept, played = null_split(log_p_in, len(held_out), rng=rng)
     sides = ((log_p_in, log_p_out), (kept, log_p_out), (kept, played))
     (full, balanced), (matched, balanced_matched), (null, balanced_null) = (
         (score(*pair), balanced_score(*pair)) for pair in sides
@@ -139,9 +137,7 @@ def scores(log_p: Repeats, held_out: Folds, *, generator: torch.Generator) -> Sc
     return Scores(full, balanced, matched, null, balanced_matched, balanced_null)
 
 
-def gaussian_null(
-    spread: float, models_in: int, models_out: int, draws: int, *, generator: torch.Generator
-) -> PerSample:
+def gaussian_null(spread: float, models_in: int, models_out: int, draws: int, *, rng: torch.Generator) -> PerSample:
     r"""Scores of images that no model memorised, where models differ by :math:`\log p \sim N(\mu, \tau^2)`, in nats.
 
     Args:
@@ -151,7 +147,7 @@ def gaussian_null(
         draws: images to simulate.
     """
     shape = (models_in + models_out, draws)
-    log_p = spread * torch.randn(shape, generator=generator, device=generator.device)
+    log_p = spread * torch.randn(shape, generator=rng, device=rng.device)
     return score(log_p[:models_in], log_p[models_in:])
 
 

@@ -28,7 +28,7 @@ class Curve(NamedTuple):
 
 
 def line_density(
-    decoder: Decoder, z0: Latents, z1: Latents, n: int = 65, rank: int | None = None, *, chunk: int | None = None
+    decoder: Decoder, z0: Latents, z1: Latents, *, n: int = 65, rank: int | None = None, chunk: int | None = None
 ) -> Curve:
     """Log density against arclength on the straight latent path from ``z0`` to ``z1`` (Feiszli 2017, procedure 1).
 
@@ -71,7 +71,7 @@ def arclength(decoder: Decoder, z: Latents, step: Latents, t: Along) -> Along:
     return torch.cat(parts)
 
 
-def midpoint(decoder: Decoder, z0: Latents, z1: Latents, n: int = 65) -> Latents:
+def midpoint(decoder: Decoder, z0: Latents, z1: Latents, *, n: int = 65) -> Latents:
     """The latent halfway along the path *in arclength*, which is rarely the mean of its ends.
 
     Raises:
@@ -85,7 +85,7 @@ def midpoint(decoder: Decoder, z0: Latents, z1: Latents, n: int = 65) -> Latents
     return z0 + _when(s, t, s[:, -1:] / 2) * (z1 - z0)
 
 
-def dip(decoder: Decoder, z0: Latents, z1: Latents, rank: int | None = None, n: int = 65) -> PerSample:
+def dip(decoder: Decoder, z0: Latents, z1: Latents, *, rank: int | None = None, n: int = 65) -> PerSample:
     r"""Second difference of the log density between two ends and their arclength midpoint, in nats.
 
     .. math:: \delta = \log \tilde p(s_0) + \log \tilde p(s_1) - 2 \log \tilde p(s_{1/2})
@@ -94,7 +94,7 @@ def dip(decoder: Decoder, z0: Latents, z1: Latents, rank: int | None = None, n: 
     The midpoint is found on ``n`` samples; the density there is exact. Arguments and errors are those of
     :func:`line_density` and :func:`midpoint`.
     """
-    middle = midpoint(decoder, z0, z1, n)
+    middle = midpoint(decoder, z0, z1, n=n)
     start, end, centre = log_density(decoder, torch.cat([z0, z1, middle]), rank).chunk(3)
     return start + end - 2 * centre
 
@@ -102,10 +102,10 @@ def dip(decoder: Decoder, z0: Latents, z1: Latents, rank: int | None = None, n: 
 def decay(
     decoder: Decoder,
     z: Latents,
+    *,
     rank: int | None = None,
     radii: Sequence[float] = (0.5, 1.0),  # Feiszli 2017, section 5.3
     direction: int = 0,
-    *,
     reach: float = REACH,
 ) -> PerSample:
     """Mean over the radii of :func:`decay_by_radius`: very negative where the density peaks, as on memorised points.
@@ -113,16 +113,16 @@ def decay(
     A path that never travels a radius within ``reach`` has no decay: it is NaN, to be counted, not left out in silence
     (:func:`lib.measures.intervals.estimate` does).
     """
-    return decay_by_radius(decoder, z, rank, radii, direction, reach=reach).mean(1)
+    return decay_by_radius(decoder, z, rank=rank, radii=radii, direction=direction, reach=reach).mean(1)
 
 
 def decay_by_radius(
     decoder: Decoder,
     z: Latents,
+    *,
     rank: int | None = None,
     radii: Sequence[float] = (0.5, 1.0),  # Feiszli 2017, section 5.3
     direction: int = 0,
-    *,
     reach: float = REACH,
 ) -> Along:
     r"""Second difference of the log density about a point, over the radius, in nats per output unit.

@@ -57,7 +57,7 @@ def recover(
     restarts: int = 1,
     scale: float = 1.0,
     transform: Callable[[Tensor], Tensor] | None = None,
-    generator: torch.Generator | None = None,
+    rng: torch.Generator | None = None,
     tolerance: float = 1e-9,
     limits: tuple[float, float] | None = None,
 ) -> Recovery:
@@ -73,7 +73,7 @@ def recover(
         restarts: searches of each image, from other starts; the one with the smallest objective counts.
         scale: standard deviation of the starts, ``scale * N(0, I)``. It can decide the result.
         transform: :math:`\phi`, applied to images before they are compared; by default the identity.
-        generator: of the starts.
+        rng: the source of random numbers for the starts.
         tolerance: relative decrease of the objective in a step, below which a search has converged.
         limits: the range of the decoder's outputs, if it has one; images outside are refused.
 
@@ -86,7 +86,7 @@ def recover(
         raise ValueError(f"{int((~y.isfinite().flatten(1).all(1)).sum())} of {len(y)} images are not finite")
     if limits and not ((limits[0] <= y) & (y <= limits[1])).all():
         raise ValueError(f"images must be in [{limits[0]}, {limits[1]}], got [{y.min():.4g}, {y.max():.4g}]")
-    starts = scale * torch.randn((restarts, len(y), latent), generator=generator, device=y.device, dtype=y.dtype)
+    starts = scale * torch.randn((restarts, len(y), latent), generator=rng, device=y.device, dtype=y.dtype)
     with torch.no_grad():
         made = decoder(starts[0, :1])
     if made.shape[1:] != y.shape[1:]:

@@ -38,7 +38,7 @@ def walk(
     *,
     metropolis: bool = False,
     every: int = 1,
-    generator: torch.Generator | None = None,
+    rng: torch.Generator | None = None,
 ) -> Walk:
     r"""Random walks :math:`z' = z + s L^{-T} \epsilon`, with :math:`M(z) = L L^T` and standard normal :math:`\epsilon`.
 
@@ -51,7 +51,7 @@ def walk(
         scale: ``s``, the length of a step in each output direction, output units.
         metropolis: accept a step with the probability that makes :math:`1 / \sqrt{\det M}` the stationary density.
         every: steps from one record to the next.
-        generator: of the steps.
+        rng: the source of random numbers for the steps.
 
     Raises:
         ValueError: steps, scale or every are not positive.
@@ -62,11 +62,11 @@ def walk(
     z = z.where(usable[:, None], torch.nan)
     records, taken = [z], torch.zeros_like(z[:, 0])
     for step in trange(1, steps + 1, desc="random walk", unit="step"):
-        noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+        noise = torch.randn(z.shape, generator=rng, device=z.device, dtype=z.dtype)
         move = scale * torch.linalg.solve_triangular(factors.mT, noise[..., None], upper=True)[..., 0]
         others, their_factors, usable = _metric(decoder, z + move)
         if metropolis:  # the determinants of target and proposal cancel
-            chance = torch.rand(len(z), generator=generator, device=z.device, dtype=z.dtype)
+            chance = torch.rand(len(z), generator=rng, device=z.device, dtype=z.dtype)
             longer = torch.einsum("bi,bij,bj->b", move, others - metrics, move)
             usable &= chance.log() < -longer / (2 * scale**2)
         stays = z if metropolis else torch.nan
