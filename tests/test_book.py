@@ -111,13 +111,13 @@ def test_search_finds_the_dip(visit):
 
 
 def test_buttons_point_at_the_sources(visit):
-    page = visit("notebooks/03_line_densities.html")
+    page = visit("notebooks/line_densities.html")
     links = page.eval_on_selector_all("a[href]", "all => all.map(a => a.href)")
     for part in ("mybinder.org/v2/gh/", "colab.research.google.com/github/", "/edit/main/"):
         assert [
-            url for url in links if part in url and "notebooks/03_line_densities.ipynb" in re.sub("%2F", "/", url)
+            url for url in links if part in url and "notebooks/line_densities.ipynb" in re.sub("%2F", "/", url)
         ], part
-    assert [url for url in links if url.endswith("_sources/notebooks/03_line_densities.ipynb")]
+    assert [url for url in links if url.endswith("_sources/notebooks/line_densities.ipynb")]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -132,7 +132,7 @@ def test_pages_fit_a_phone_in_both_schemes(visit, smoke_book, scheme):
 
 
 def test_solutions_are_folded_away(visit):
-    page = visit("notebooks/03_line_densities.html")
+    page = visit("notebooks/line_densities.html")
     hidden = page.locator("main", has_text="counts the distance between codes as evidence").locator(
         "text=counts the distance"
     )
@@ -141,7 +141,7 @@ def test_solutions_are_folded_away(visit):
 
 
 def test_figures_and_equations_are_numbered_and_captioned(visit):
-    page = visit("notebooks/04_decay.html")
+    page = visit("notebooks/decay.html")
     captions = page.locator("main figcaption").all_inner_texts()
     assert [text for text in captions if not re.match(r"Fig\. 4\.\d ", text)] == []
     assert page.locator("main .eqno").all_inner_texts() != []
@@ -162,7 +162,7 @@ def undecided(smoke_runs):
 
 
 def test_a_page_that_waits_for_data_says_so_and_shows_its_code(visit):
-    page = visit("notebooks/90_kfold_colour.html")
+    page = visit("notebooks/kfold_colour.html")
     assert page.locator("main .admonition", has_text="Not run in this build").count() == 1
     assert page.locator("main div.cell").count() > 5
     assert page.locator("main figure").count() == 0

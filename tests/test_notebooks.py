@@ -123,7 +123,7 @@ def test_colour_images_in_the_formats_of_their_authors_go_through_the_same_chapt
 def test_a_chapter_whose_data_are_not_there_is_left_out_and_named(monkeypatch, tmp_path):
     monkeypatch.setattr(parameters, "ROOT", tmp_path)
     shutil.copytree(ROOT / "data", tmp_path / "data")
-    assert list(runs.waiting("smoke")) == ["90_kfold_colour"]
+    assert list(runs.waiting("smoke")) == ["kfold_colour"]
     write_celeba(tmp_path / "data")
     assert runs.waiting("smoke") == {}
     with pytest.raises(parameters.NoData, match=r"dataset 'cifar10' is not in .*give the folder that holds"):
@@ -143,6 +143,6 @@ def test_every_claim_finds_its_value(smoke_runs):
 
 
 def test_the_same_parameters_give_the_same_numbers(smoke_runs, tmp_path):
-    job, first = next(run for run in smoke_runs if run[0].notebook.stem == "04_decay")
+    job, first = next(run for run in smoke_runs if run[0].notebook.stem == "decay")
     again = runs.execute(dataclasses.replace(job, folder=tmp_path))
     assert again["values"] == first["values"]

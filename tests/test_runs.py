@@ -129,7 +129,7 @@ def wait_for(condition, seconds=40):
 def test_runs_with_parameters_of_their_own_have_a_folder_of_their_own():
     notebook = runs.parameters.find("line_densities")
     assert runs.job(notebook, "quick", {}).folder == runs.RUNS / "quick"
-    assert runs.job(notebook, "quick", {"rank": "10"}).folder == runs.RUNS / "quick" / "03_line_densities+rank=10"
+    assert runs.job(notebook, "quick", {"rank": "10"}).folder == runs.RUNS / "quick" / "line_densities+rank=10"
     odd = runs.job(notebook, "quick", {"dataset": "folder:/"}).folder
     assert odd.parent == runs.RUNS / "quick"
     assert "/" not in odd.name

@@ -10,6 +10,11 @@ from scipy.stats import binomtest, bootstrap, rankdata, sem, t
 from torch import Tensor
 
 
+def number(value: float) -> str:
+    """A number for readers: three significant digits and a true minus."""
+    return f"{value:.3g}".replace("-", "−")
+
+
 class Estimate(NamedTuple):
     """A number and how far to trust it."""
 
@@ -25,7 +30,7 @@ class Estimate(NamedTuple):
 
     def __str__(self) -> str:
         """The value with its interval."""
-        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
+        return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
 
 
 def estimate(values: Float[Tensor, " points"], statistic: Callable = np.mean, *, seed: int = 0) -> Estimate:
