@@ -1,1 +1,1 @@
-"""What a section does with fits and images: functions of them that return results with named parts."""
+"""What a section does with fits and images: functions of tensors, with results that are named."""
