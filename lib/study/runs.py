@@ -239,6 +239,8 @@ def _papermill(job: Job, partial: Path, threads: int, *, progress: bool) -> None
                 progress_bar=progress,
                 execution_timeout=job.timeout,
                 config=config,
+                # The end of a kernel begins with an interrupt, which it would report as an error.
+                extra_arguments=["--log-level=CRITICAL"],
             )
         except PapermillExecutionError as error:
             raise _failure(partial, str(error)) from None
