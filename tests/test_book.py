@@ -115,9 +115,9 @@ def test_buttons_point_at_the_sources(visit):
     page = visit("notebooks/line_densities.html")
     links = page.eval_on_selector_all("a[href]", "all => all.map(a => a.href)")
     for part in ("mybinder.org/v2/gh/", "colab.research.google.com/github/", "/edit/main/"):
-        assert [
-            url for url in links if part in url and "notebooks/line_densities.ipynb" in re.sub("%2F", "/", url)
-        ], part
+        assert [url for url in links if part in url and "notebooks/line_densities.ipynb" in re.sub("%2F", "/", url)], (
+            part
+        )
     assert [url for url in links if url.endswith("_sources/notebooks/line_densities.ipynb")]
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lib.measures.intervals import Estimate
-from lib.study import claims
 from lib.models.data import ROOT
+from lib.study import claims
 from lib.study.claims import Claim
 from lib.study.parameters import notebooks
 

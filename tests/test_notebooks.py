@@ -9,7 +9,7 @@ import yaml
 from test_data import write_celeba, write_cifar
 
 from lib.models.data import ROOT
-from lib.study import claims, pages, parameters, runs
+from lib.study import claims, parameters, runs
 
 PATHS = parameters.notebooks()
 NAMES = [path.stem for path in PATHS]
