@@ -57,14 +57,15 @@ def test_no_value_decides_in_two_notebooks():
 
 
 @pytest.mark.parametrize("entry", ["{range: [0, 1]}", "{where: x, range: [1, 0], value: v, claim: c}"])
-def test_an_incomplete_claim_is_refused(tmp_path, entry):
+def test_an_incomplete_claim_is_refused(tmp_path, monkeypatch, entry):
+    monkeypatch.setattr(claims, "CLAIMS", tmp_path)
     (tmp_path / "x.yml").write_text(f"- {entry}")
     with pytest.raises(ValueError, match="needs exactly value, claim"):
-        claims.claims("x", tmp_path)
+        claims.claims("x")
 
 
-def test_a_notebook_without_a_file_has_no_claims(tmp_path):
-    assert claims.claims("x", tmp_path) == []
+def test_a_notebook_without_a_file_has_no_claims():
+    assert claims.claims("x") == []
 
 
 def test_values_are_written_with_what_only_the_run_knows(tmp_path):

@@ -1,7 +1,7 @@
 """What a run depends on: what its notebook computes and with what, but not what its page says.
 
-Prose, captions, claims and the style of figures are put around the numbers when pages are made, so they are no part of a
-key; neither is a comment, nor code that the notebook does not import.
+Prose, captions and claims are put around the numbers when pages are made, so they are no part of a key; neither is the
+style of figures, a comment, or code that the notebook does not import.
 """
 
 import hashlib
@@ -34,10 +34,11 @@ def key(notebook: Path, parameters: Mapping[str, object], threads: int, *, root:
         root: the folder that holds the packages.
     """
     chosen = {name: value for name, value in parameters.items() if name not in ELSEWHERE}
-    program = code(notebook)
-    used = [path for path in closure.sources(program, root=root) if str(path.relative_to(root)).startswith(COMPUTES)]
+    cells = code(notebook)
+    used = closure.sources("\n".join(cells), root=root)
+    computes = [path for path in used if path.relative_to(root).as_posix().startswith(COMPUTES)]
     content = [
-        closure.digest([program, *used], root=root),
+        closure.digest([*cells, *computes], root=root),
         chosen,
         [_files(str(parameters[name]), parameters) for name in DATA if parameters.get(name)],
         threads,
@@ -46,12 +47,10 @@ def key(notebook: Path, parameters: Mapping[str, object], threads: int, *, root:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def code(notebook: Path) -> str:
-    """The code cells of a notebook as one program, without those that only prepare another machine for it."""
-    cells = nbformat.read(notebook, as_version=4).cells
-    return "\n".join(
-        cell.source for cell in cells if cell.cell_type == "code" and "remove-cell" not in cell.metadata.get("tags", [])
-    )
+def code(notebook: Path) -> list[str]:
+    """The code cells of a notebook, without those that only prepare another machine for it."""
+    cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    return [cell.source for cell in cells if "remove-cell" not in cell.metadata.get("tags", [])]
 
 
 def _files(name: str, parameters: Mapping[str, object]) -> str:
