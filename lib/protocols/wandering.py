@@ -17,6 +17,7 @@ from lib.measures.intervals import Estimate, share
 from lib.measures.walks import walk
 
 Starts = Float[Tensor, "walkers latent"]
+KINDS = ("Euclidean", "metric of the mean", "metric with RBF variance", "Metropolis")
 TYPICAL = 300
 """codes at which the typical step is measured"""
 EVERY = 10
@@ -89,7 +90,9 @@ def four_walks(
     step: float,
     rng: Callable[[], torch.Generator],
 ) -> dict[str, Wander]:
-    """The four walks of one model, from the same starts with the same random numbers.
+    """The four walks of one model by kind, from the same starts with the same random numbers.
+
+    Steps are Euclidean, by the metric of the mean, by that of mean and deviation, and by the latter with some refused.
 
     Args:
         mean: the decoder's mean.
@@ -100,15 +103,9 @@ def four_walks(
         step: standard deviation of a step in each latent at a typical code, latent units.
         rng: makes the source of random numbers anew for each walk.
     """
-    kinds = {
-        "Euclidean": (_identity, False),
-        "metric of the mean": (mean, False),
-        "metric with RBF variance": (whole, False),
-        "Metropolis": (whole, True),
-    }
     return {
-        kind: wander(decoder, codes, starts, steps=steps, step=step, rng=rng(), metropolis=metropolis)
-        for kind, (decoder, metropolis) in kinds.items()
+        kind: wander(decoder, codes, starts, steps=steps, step=step, rng=rng(), metropolis=kind == "Metropolis")
+        for kind, decoder in zip(KINDS, (_identity, mean, whole, whole), strict=True)
     }
 
 
