@@ -36,8 +36,8 @@ def line_density(
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
         z0: where the paths start, ``[batch, latent]``.
         z1: where they end, of the same shape.
-        n: samples per path, equally spaced in latent space.
-        rank: singular values in the density, fixed along the path; by default all.
+        n: number of samples of each path, equally spaced in latent space.
+        rank: number of singular values in the density, fixed along the path; by default all.
         chunk: points at a time, see :func:`lib.measures.jacobian.jacobian`.
 
     Raises:
@@ -120,16 +120,17 @@ def decay_by_radius(
     Args:
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
         z: the points.
-        rank: singular values in the density; by default all.
-        radii: arclengths, in output units.
-        direction: index of the singular vector, zero being the largest.
-        reach: latent units searched on either side.
+        rank: number of singular values in the density; by default all.
+        radii: arclengths at which the density is compared with that of the point, in output units.
+        direction: index of the singular vector; zero belongs to the largest singular value.
+        reach: how far the search goes on either side, in latent units.
 
     Returns:
         ``[batch, radii]``, NaN where the path does not travel the radius within ``reach`` on both sides.
 
     Raises:
-        ValueError: no radius or one that is not positive, ``reach`` not positive, or as in ``log_density``.
+        ValueError: there is no radius, a radius or ``reach`` is not positive, ``direction`` does not exist, or as in
+            ``log_density``.
     """
     latent = z.shape[-1]
     if not 0 <= direction < latent:
