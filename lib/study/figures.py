@@ -1,6 +1,5 @@
 """The look of the book, and the plots that two or more notebooks share. They take arrays, not models."""
 
-import math
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -57,11 +56,9 @@ def show(figure: plt.Figure, alt: str) -> None:
 
     Its smallest text, in points, and its number of panels go with it, for the tests of the book.
     """
-    points = [
-        text.get_fontsize() for text in figure.findobj(plt.Text) if text.get_visible() and text.get_text().strip()
-    ]
+    texts = [text for text in figure.findobj(plt.Text) if text.get_visible() and text.get_text().strip()]
     panels = [axis for axis in figure.axes if axis.axison and axis.get_label() != "<colorbar>"]
-    notes = {"alt": alt, "points": min(points, default=math.inf), "panels": len(panels)}
+    notes = {"alt": alt, "points": min((text.get_fontsize() for text in texts), default=12.0), "panels": len(panels)}
     display(figure, metadata={"image/png": notes})
     plt.close(figure)
 
