@@ -42,7 +42,12 @@ class Path(NamedTuple):
 
 
 def stacked(mean: Decoder, deviation: Decoder) -> Decoder:
-    r"""The map :math:`z \mapsto (\mu(z), \sigma(z))`, whose pull-back metric is the expected metric of the two."""
+    r"""The map :math:`z \mapsto (\mu(z), \sigma(z))`, whose pull-back metric is the expected metric of the two.
+
+    Example:
+        >>> stacked(torch.sin, torch.cos)(torch.zeros(1, 2))
+        tensor([[0., 0., 1., 1.]])
+    """
     return lambda z: torch.cat([mean(z).flatten(1), deviation(z).flatten(1)], 1)
 
 
@@ -64,7 +69,12 @@ def metric(decoder: Decoder, z: Latents, *, chunk: int | None = None) -> Float[T
 
 
 def log_measure(decoder: Decoder, z: Latents, *, chunk: int | None = None) -> PerSample:
-    r"""Log of the magnification :math:`\sqrt{\det M(z)}`: the output volume of a unit of latent volume."""
+    r"""Log of the magnification :math:`\sqrt{\det M(z)}`: the output volume of a unit of latent volume.
+
+    Example:
+        >>> log_measure(lambda z: 3 * z, torch.zeros(1, 2)).exp()
+        tensor([9.])
+    """
     return singular_values(decoder, z, chunk=chunk).log().sum(1)
 
 
@@ -103,6 +113,14 @@ def shortest_path(
 
     Source: Arvanitidis et al. 2018, section 2; the paper solves the equivalent differential equation, which
     :func:`boundary_value` does.
+
+    Example:
+        There is a hill between the ends, and the way around it is shorter.
+
+        >>> hill = lambda z: torch.cat([z, 3 * (-z.square().sum(1, keepdim=True)).exp()], 1)
+        >>> ends = torch.tensor([[[-2.0, 0.1]], [[2.0, 0.1]]])
+        >>> curve_length(hill, straight(*ends, 65)), shortest_path(hill, *ends, n=65).length
+        (tensor([7.3582]), tensor([4.8791]))
     """
     lines = straight(z0, z1, n)
     bumps, slopes = _basis(z0, n, degree)
@@ -140,6 +158,10 @@ def boundary_value(
         n: number of points of each path, and of the solver's first mesh.
         tolerance: the largest relative residual of the equation.
         guess: curves to start from, ``[batch, n, latent]``; by default straight lines.
+
+    Example:
+        >>> boundary_value(lambda z: 2 * z, torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).length
+        tensor([10.])
     """
     like, latent, mesh = z0, z0.shape[1], np.linspace(0, 1, n)
     lines = straight(z0, z1, n)
@@ -170,7 +192,14 @@ def boundary_value(
 
 @torch.no_grad()
 def acceleration(decoder: Decoder, z: Latents, velocity: Latents) -> Latents:
-    r"""The acceleration :math:`- M^{-1} J^T H[v, v]` of a geodesic through ``z`` with velocity ``v``."""
+    r"""The acceleration :math:`- M^{-1} J^T H[v, v]` of a geodesic through ``z`` with velocity ``v``.
+
+    Example:
+        On a circle, whose latent is the angle, a geodesic keeps its speed.
+
+        >>> acceleration(lambda z: torch.cat([z.sin(), z.cos()], 1), torch.ones(1, 1), torch.ones(1, 1)).abs()
+        tensor([[0.]])
+    """
 
     def slope(at: Tensor) -> Tensor:
         return jvp(decoder, (at,), (velocity.clone(),))[1]

@@ -31,6 +31,12 @@ def graph_distances(decoder: Decoder, z: Latents, neighbours: int = 10, *, n: in
 
     Raises:
         ValueError: there are not more nodes than neighbours, or some latents are equal.
+
+    Example:
+        >>> graph_distances(lambda z: 2 * z, torch.tensor([[0.0], [1.0], [3.0]]), neighbours=1)
+        tensor([[0., 2., 6.],
+                [2., 0., 4.],
+                [6., 4., 0.]])
     """
     if not 1 <= neighbours < len(z):
         raise ValueError(f"neighbours must be in 1..{len(z) - 1} for {len(z)} points, got {neighbours}")
@@ -49,7 +55,14 @@ def graph_distances(decoder: Decoder, z: Latents, neighbours: int = 10, *, n: in
 
 
 def straight_distances(decoder: Decoder, z: Latents, *, n: int = 9) -> Distances:
-    """Lengths of the straight lines between all pairs of latents, in output units, by chords between ``n`` points."""
+    """Lengths of the straight lines between all pairs of latents, in output units, by chords between ``n`` points.
+
+    Example:
+        >>> straight_distances(lambda z: 2 * z, torch.tensor([[0.0], [1.0], [3.0]]))
+        tensor([[0., 2., 6.],
+                [2., 0., 4.],
+                [6., 4., 0.]])
+    """
     first, second = torch.triu_indices(len(z), len(z), 1)
     upper = z.new_zeros(len(z), len(z))
     upper[first, second] = segment_lengths(decoder, z[first], z[second], n=n)
@@ -57,7 +70,12 @@ def straight_distances(decoder: Decoder, z: Latents, *, n: int = 9) -> Distances
 
 
 def segment_lengths(decoder: Decoder, z0: Latents, z1: Latents, *, n: int) -> Float[Tensor, " batch"]:
-    """Lengths of the straight lines between pairs of latents, in output units, by chords between ``n`` points."""
+    """Lengths of the straight lines between pairs of latents, in output units, by chords between ``n`` points.
+
+    Example:
+        >>> segment_lengths(lambda z: 2 * z, torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]), n=3)
+        tensor([10.])
+    """
     return curve_length(decoder, straight(z0, z1, n))
 
 
@@ -67,6 +85,12 @@ def pairwise_f(classes: Int[Tensor, " points"], clusters: Int[Tensor, " points"]
     .. math:: F = \frac{2 TP}{2 TP + FP + FN}
 
     where a pair is positive if its points are in one cluster, and true if they are of one class.
+
+    Example:
+        One pair of a cluster, which is of one class; two pairs of a class.
+
+        >>> round(pairwise_f(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 1, 2])), 3)
+        0.667
     """
     same_class, same_cluster = classes[:, None] == classes, clusters[:, None] == clusters
     both = (same_class & same_cluster).sum() - len(classes)

@@ -65,6 +65,10 @@ def estimate(values: Float[Tensor, " points"], statistic: Callable = np.mean, *,
 
     Raises:
         ValueError: fewer than three points have a value, or one is infinite.
+
+    Example:
+        >>> print(estimate(torch.arange(100.0)))
+        49.5 [43.9, 55]
     """
     return _bootstrap([values], statistic, "BCa", seed)
 
@@ -79,6 +83,10 @@ def difference(
     """The difference of two means, or another statistic of two groups, with its 95 % percentile bootstrap interval.
 
     The groups are resampled independently; ``n`` and ``missing`` count both. Otherwise as :func:`estimate`.
+
+    Example:
+        >>> print(difference(torch.arange(100.0), torch.arange(50.0)))
+        25 [17.8, 31.8]
     """
     return _bootstrap([first, second], statistic, "percentile", seed)
 
@@ -87,6 +95,11 @@ def paired(statistic: Callable, *columns: Float[Tensor, " points"], seed: int = 
     """A statistic of several numbers per point, such as a ratio of medians, with its 95 % BCa bootstrap interval.
 
     Points are resampled with all their numbers; a point that lacks one is missing. Otherwise as :func:`estimate`.
+
+    Example:
+        >>> first, second = torch.randn(2, 200, generator=torch.Generator().manual_seed(0)) + 4
+        >>> print(paired(lambda a, b, axis=-1: np.median(a, axis) / np.median(b, axis), first, second))
+        1.03 [0.965, 1.09]
     """
     known = ~torch.stack(columns).isnan().any(0)
     result = _bootstrap([column[known] for column in columns], statistic, "BCa", seed, paired=True)
@@ -100,6 +113,10 @@ def mean_of_few(values: Float[Tensor, " cases"]) -> Estimate:
 
     Raises:
         ValueError: fewer than two cases, or one that is not finite.
+
+    Example:
+        >>> print(mean_of_few(torch.tensor([1.0, 2.0, 3.0])))
+        2 [−0.484, 4.48]
     """
     cases = values.double().cpu().numpy()
     if len(cases) < 2 or not np.isfinite(cases).all():
@@ -109,7 +126,12 @@ def mean_of_few(values: Float[Tensor, " cases"]) -> Estimate:
 
 
 def share(count: int, of: int) -> Estimate:
-    """A share of independent cases with its exact 95 % interval (Clopper & Pearson)."""
+    """A share of independent cases with its exact 95 % interval (Clopper & Pearson).
+
+    Example:
+        >>> print(share(1, 20))
+        0.05 [0.00127, 0.249]
+    """
     low, high = binomtest(count, of).proportion_ci()
     return Estimate(count / of, float(low), float(high), of)
 

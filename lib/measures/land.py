@@ -99,6 +99,14 @@ def fit_land(
 
     Raises:
         ValueError: ``shares`` are not of as many points as ``z``.
+
+    Example:
+        In a flat space it is the normal distribution.
+
+        >>> z = torch.randn(99, 2, generator=torch.Generator().manual_seed(0))
+        >>> land = fit_land(lambda z: z, z, rounds=1, n=3)
+        >>> torch.allclose(land.precisions[0].inverse(), z.T.cov(), atol=0.05)
+        True
     """
     shares = torch.ones_like(z[None, :, 0]) if shares is None else shares
     if shares.shape[1] != len(z):
@@ -138,6 +146,13 @@ def log_prob(land: Land, decoder: Decoder, z: Latents, *, n: int = 17) -> PerSam
         decoder: the decoder that the mixture was fitted with.
         z: latents.
         n: number of samples of each shortest path. The density is NaN where a path does not converge.
+
+    Example:
+        >>> z = torch.randn(99, 2, generator=torch.Generator().manual_seed(0))
+        >>> land = fit_land(lambda z: z, z, rounds=1, n=3)
+        >>> normal = MultivariateNormal(z.mean(0), z.T.cov())
+        >>> bool((log_prob(land, lambda z: z, z, n=3) - normal.log_prob(z)).abs().median() < 0.05)
+        True
     """
     count = len(land.means)
     path = shortest_path(decoder, land.means.repeat_interleave(len(z), 0), z.repeat(count, 1), n=n)

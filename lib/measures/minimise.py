@@ -50,6 +50,12 @@ def minimise(objective: Objective, x: Float[Tensor, "batch size"], steps: int, t
         tolerance: relative decrease of the objective in a step, below which a row has converged.
 
     Source: Nocedal & Wright 2006, algorithms 7.4 (two loops), 7.5 (L-BFGS) and 3.1 (backtracking).
+
+    Example:
+        >>> distance = lambda x, rows: (x - rows[:, None]).square().sum(1)
+        >>> x, loss, converged = minimise(distance, torch.zeros(3, 1), 20, 1e-9)
+        >>> x.flatten(), converged
+        (tensor([0., 1., 2.]), tensor([True, True, True]))
     """
     evaluate = functools.partial(_evaluate, objective)
     rows = torch.arange(len(x), device=x.device)  # those that go on

@@ -79,6 +79,14 @@ def recover(
 
     Raises:
         ValueError: a count is below one, or images are not finite, out of range, or not of the decoder's shape.
+
+    Example:
+        The nearest point of a line to an image beside it.
+
+        >>> line = lambda z: z * torch.tensor([1.0, 1.0])
+        >>> recovery = recover(line, torch.tensor([[3.0, 1.0]]), latent=1)
+        >>> recovery.z, recovery.error
+        (tensor([[2.]]), tensor([1.]))
     """
     if min(latent, steps, restarts) < 1:
         raise ValueError(f"latent, steps and restarts must be at least 1, got {latent}, {steps} and {restarts}")
@@ -115,6 +123,11 @@ def overfitting(
 
     Raises:
         ValueError: there are fewer than 8 errors on a side.
+
+    Example:
+        >>> result = overfitting(torch.linspace(1, 2, 50), torch.linspace(2, 4, 50))
+        >>> result.gap, result.detected
+        (0.5, True)
     """
     sides = [errors[~errors.isnan()].double().cpu().numpy() for errors in (train_errors, test_errors)]
     if min(map(len, sides)) < 8:
@@ -144,6 +157,12 @@ def false_alarms(
 
     Raises:
         ValueError: fewer than 8 images per side, or fewer errors than both sides need.
+
+    Example:
+        >>> errors = torch.rand(200, generator=torch.Generator().manual_seed(0))
+        >>> by_gap, by_test = false_alarms(errors, 50)
+        >>> by_gap.value > 0.1, by_test.value < 0.03
+        (True, True)
     """
     known = errors[~errors.isnan()].double().cpu().numpy()
     if not 8 <= size <= len(known) // 2:
@@ -164,13 +183,20 @@ def frechet_distance(a: Float[Tensor, "first features"], b: Float[Tensor, "secon
 
     Raises:
         ValueError: a set with no more members than features, whose covariance says nothing in some direction.
+
+    Example:
+        Means three apart and standard deviations one apart: nine and one.
+
+        >>> a = torch.tensor([[-1.0], [0.0], [1.0]])
+        >>> frechet_distance(a, 2 * a + 3)
+        10.0
     """
     if min(len(a), len(b)) <= a.shape[1]:
         raise ValueError(
             f"more than {a.shape[1]} of either are needed for {a.shape[1]} features, got {len(a)}, {len(b)}"
         )
     a, b = a.double(), b.double()
-    spread, other = a.T.cov(), b.T.cov()
+    spread, other = (torch.atleast_2d(features.T.cov()) for features in (a, b))
     shared = torch.linalg.eigvals(spread @ other).real.clamp(min=0).sqrt().sum()  # the eigenvalues are not negative
     return float((a.mean(0) - b.mean(0)).square().sum() + spread.trace() + other.trace() - 2 * shared)
 

@@ -55,6 +55,13 @@ def walk(
 
     Raises:
         ValueError: ``steps``, ``scale`` or ``every`` is not positive.
+
+    Example:
+        Nine steps of length 0.4, which the decoder makes four times as long, are a standard deviation of 0.3.
+
+        >>> walkers = walk(lambda z: 4 * z, torch.zeros(1000, 2), 9, 0.4, rng=torch.Generator().manual_seed(0))
+        >>> walkers.z.shape, round(float(walkers.z[-1].std()), 1)
+        (torch.Size([10, 1000, 2]), 0.3)
     """
     if steps < 1 or every < 1 or not scale > 0:
         raise ValueError(f"steps, every and scale must be positive, got {steps}, {every} and {scale}")
