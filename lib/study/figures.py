@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from cycler import cycler
+from IPython.display import display
 
 MEMORISED = {"color": "#b2182b", "linestyle": "-", "label": "memorised"}
 """The model of few images: red and solid, as in the paper ("solid is overfit"), through the whole book."""
 WELL_TRAINED = {"color": "#2166ac", "linestyle": "--", "label": "well trained"}
 """The model of all images: blue and dashed."""
+
+WIDTH = 7.0
+"""inches across a page, of every figure: so that a point is as large in all of them"""
 
 COLOURS = (
     "#0072b2",
@@ -24,21 +27,40 @@ COLOURS = (
 
 
 def style() -> None:
-    """Set the style of all figures in a notebook."""
-    sns.set_theme(context="notebook", style="ticks", font="DejaVu Sans")
+    """Set the style of all figures in a notebook: nothing below 9 points, and a background that follows the page's."""
     plt.rcParams.update(
         {
+            "axes.facecolor": "none",
+            "axes.labelsize": 10,
             "axes.prop_cycle": cycler(color=COLOURS),
-            "axes.spines.top": False,
             "axes.spines.right": False,
-            "figure.dpi": 110,
-            "figure.figsize": (7.5, 3.6),
+            "axes.spines.top": False,
+            "axes.titlesize": 10,
             "figure.constrained_layout.use": True,
-            "legend.frameon": False,
+            "figure.dpi": 200,
+            "figure.facecolor": "none",
+            "figure.figsize": (WIDTH, 3.4),
             "font.size": 10,
             "image.cmap": "gray",
+            "legend.fontsize": 9,
+            "legend.frameon": False,
+            "savefig.facecolor": "none",
+            "xtick.labelsize": 9,
+            "ytick.labelsize": 9,
         }
     )
+
+
+def show(figure: plt.Figure, alt: str) -> None:
+    """Show a figure with the text that stands for it where it is not seen, and close it.
+
+    Its smallest text, in points, and its number of panels go with it, for the tests of the book.
+    """
+    texts = [text for text in figure.findobj(plt.Text) if text.get_visible() and text.get_text().strip()]
+    panels = [axis for axis in figure.axes if axis.axison and axis.get_label() != "<colorbar>"]
+    notes = {"alt": alt, "points": min((text.get_fontsize() for text in texts), default=12.0), "panels": len(panels)}
+    display(figure, metadata={"image/png": notes})
+    plt.close(figure)
 
 
 def image_strip(axis: plt.Axes, images: np.ndarray, title: str = "") -> None:
