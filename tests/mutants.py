@@ -152,7 +152,11 @@ def copied_tree() -> Iterator[None]:
             else:
                 shutil.copy(ROOT / name, folder)
         os.chdir(folder)
-        sys.path[:] = [str(Path.cwd()), str(Path("tests").resolve()), *(path for path in sys.path if Path(path) != ROOT)]
+        sys.path[:] = [
+            str(Path.cwd()),
+            str(Path("tests").resolve()),
+            *(path for path in sys.path if Path(path) != ROOT),
+        ]
         try:
             yield
         finally:
