@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist, squareform
 from torch import Tensor
 
 from lib.measures.axes import Decoder, Latents
-from lib.measures.geodesic import curve_length, straight
+from lib.measures.curves import curve_length, straight
 
 Distances = Float[Tensor, "points points"]
 

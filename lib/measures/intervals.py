@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import binomtest, bootstrap, rankdata, sem, t
+from scipy.stats import binomtest, bootstrap, sem, t
 from torch import Tensor
 
 
@@ -92,13 +92,6 @@ def share(count: int, of: int) -> Estimate:
     """A share of independent cases with its exact 95 % interval (Clopper & Pearson)."""
     low, high = binomtest(count, of).proportion_ci()
     return Estimate(count / of, float(low), float(high), of)
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
-    """Spearman's correlation along an axis, as a statistic for :func:`paired`."""
-    a, b = (rankdata(values, axis=axis) for values in (first, second))
-    a, b = (ranks - ranks.mean(axis, keepdims=True) for ranks in (a, b))
-    return (a * b).sum(axis) / np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
 
 
 def _bootstrap(groups: list[Tensor], statistic: Callable, method: str, seed: int, *, paired: bool = False) -> Estimate:

@@ -24,7 +24,8 @@ from torch.distributions import MultivariateNormal
 from tqdm import trange
 
 from lib.measures.axes import Decoder, Latents, PerSample
-from lib.measures.geodesic import Path, log_measure, shortest_path, straight
+from lib.measures.curves import straight
+from lib.measures.geodesic import Path, log_measure, shortest_path
 from lib.measures.minimise import minimise
 
 SPREAD = 1.5

@@ -22,6 +22,8 @@ from lib.models.data import ROOT, Dataset
 from lib.models.store import write_atomically
 from lib.study import tables
 
+CLAIMS = ROOT / "book" / "claims"
+
 VERDICTS = {
     "reproduced": "✔ reproduced",
     "did not reproduce": "✘ did not reproduce",
@@ -47,16 +49,17 @@ class Claim(NamedTuple):
     """why that range"""
 
 
-def claims(notebook: str, folder: Path = ROOT / "book" / "claims") -> list[Claim]:
+def claims(notebook: str) -> list[Claim]:
     """The claims of a notebook; none if it has no file of them.
 
     Raises:
         ValueError: an entry with other fields than those of :class:`Claim`, or an empty range.
     """
-    path, listed = folder / f"{notebook}.yml", []
+    path, listed = CLAIMS / f"{notebook}.yml", []
     for entry in yaml.safe_load(path.read_text()) if path.exists() else []:
         low, high = (
-            math.inf * sign if end is None else end for sign, end in zip((-1, 1), entry.pop("range"), strict=True)
+            math.inf * sign if end is None else float(end)
+            for sign, end in zip((-1, 1), entry.pop("range"), strict=True)
         )
         if set(entry) != set(Claim._fields) - {"notebook", "low", "high"} or not low < high:
             raise ValueError(

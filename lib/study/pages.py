@@ -82,21 +82,26 @@ def title(notebook: Path) -> str:
 def page(job: Job, record: Mapping) -> nbformat.NotebookNode:
     """The notebook as a page shows it: today's prose, captions and verdicts around the outputs of its run."""
     source, executed = (nbformat.read(path, as_version=4) for path in (job.notebook, job.output))
-    outputs = {cell.id: cell.outputs for cell in executed.cells if cell.cell_type == "code"}
+    injected = [cell for cell in executed.cells if _tagged(cell, "injected-parameters")]
+    ran = [cell for cell in executed.cells if cell.cell_type == "code" and not _tagged(cell, "injected-parameters")]
+    outputs = iter([cell.outputs for cell in ran])
     cells = []
     for cell in source.cells:
         cells.append(cell)
-        tags = cell.metadata.get("tags", [])
         if cell.cell_type == "code":
-            cell.outputs = outputs[cell.id]
+            cell.outputs = next(outputs)
             _describe(cell)
-        if "claims" in tags:
+        if _tagged(cell, "claims"):
             shown = claims.table(job.notebook.stem, claims.estimates(record))
             cell.outputs = [nbformat.v4.new_output("display_data", {"text/markdown": shown.data})]
-        if "parameters" in tags:
-            cells += [one for one in executed.cells if "injected-parameters" in one.metadata.get("tags", [])]
+        if _tagged(cell, "parameters"):
+            cells += injected
     source.cells = cells
     return source
+
+
+def _tagged(cell: nbformat.NotebookNode, tag: str) -> bool:
+    return tag in cell.metadata.get("tags", [])
 
 
 def _describe(cell: nbformat.NotebookNode) -> None:

@@ -21,8 +21,8 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from lib.models.data import ROOT
-from lib.models.store import source_digest, write_atomically
-from lib.study import parameters
+from lib.models.store import write_atomically
+from lib.study import keys, parameters
 
 RUNS = ROOT / "_build" / "runs"
 SIDE_BY_SIDE = 4
@@ -149,7 +149,7 @@ def execute(job: Job, *, progress: bool = False, cluster: Executor | None = None
         "seconds": round(time.monotonic() - started, 1),
         "commit": commit(),
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
-        "key": key(job),
+        "key": _key(job),
         "notebook_sha256": hashlib.sha256(content).hexdigest(),
     }
     write_atomically(job.output, content)
@@ -159,22 +159,17 @@ def execute(job: Job, *, progress: bool = False, cluster: Executor | None = None
 
 
 def load(job: Job) -> dict | None:
-    """The record of a finished run of exactly this job, or None. A run on data of yours is always made anew."""
+    """The record of a finished run of exactly this job, or None."""
     try:
         record = json.loads(job.record.read_text())
         intact = hashlib.sha256(job.output.read_bytes()).hexdigest() == record["notebook_sha256"]
     except (FileNotFoundError, ValueError, KeyError):
         return None
-    ships = {job.parameters["dataset"], job.parameters.get("second", "")} <= {"mnist", "faces", ""}
-    return record if intact and record["key"] == key(job) and ships else None
+    return record if intact and record["key"] == _key(job) else None
 
 
-def key(job: Job) -> str:
-    """What a run depends on: notebook, parameters (but not where it runs), code and torch."""
-    code = [source_digest(ROOT / "lib"), source_digest(ROOT / "benchmarks"), importlib.metadata.version("torch")]
-    chosen = {name: value for name, value in job.parameters.items() if name != "scheduler"}
-    content = [job.notebook.read_text(), chosen, code]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _key(job: Job) -> str:
+    return keys.key(job.notebook, job.parameters, threads())
 
 
 def commit() -> str:
@@ -239,6 +234,8 @@ def _papermill(job: Job, partial: Path, threads: int, *, progress: bool) -> None
                 progress_bar=progress,
                 execution_timeout=job.timeout,
                 config=config,
+                # The end of a kernel begins with an interrupt, which it would report as an error.
+                extra_arguments=["--log-level=CRITICAL"],
             )
         except PapermillExecutionError as error:
             raise _failure(partial, str(error)) from None

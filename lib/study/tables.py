@@ -1,7 +1,9 @@
 """Tables of a page: pandas frames as Markdown, every number through one formatter."""
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
@@ -21,17 +23,17 @@ def rows(columns: Sequence[str], cells: Sequence[Sequence[object]]) -> pd.DataFr
 def markdown(frame: pd.DataFrame) -> str:
     """A frame as a Markdown table: text to the left, numbers to the right."""
     written = frame.astype(object).map(cell)
-    align = ["right" if all(isinstance(each, int | float) for each in frame[name]) else "left" for name in frame]
+    align = ["right" if all(isinstance(each, Real) for each in frame[name]) else "left" for name in frame]
     return written.to_markdown(index=False, disable_numparse=True, colalign=align if len(frame) else None)
 
 
 def cell(value: object) -> str:
     """Anything as the text of a cell: numbers with three significant digits, whole ones in full, nothing as a dash."""
-    if isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    if isinstance(value, int):
+    if isinstance(value, Integral):
         return f"{value:,}".replace("-", "−")
-    if isinstance(value, float):
+    if isinstance(value, Real):
         return number(value)
     return "–" if value is None else str(value)
 
