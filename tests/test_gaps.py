@@ -119,3 +119,37 @@ def test_strangers_that_no_generator_makes_change_the_gap_to_the_official_test_a
     assert same.official.gap > 0.5 > abs(same.held_out.gap)
     assert same.sources.detected
     assert np.isfinite(same.adjusted.gap)
+
+
+def test_generated_images_have_no_error_and_distorted_ones_have_one():
+    zoo, _ = affine_zoo()
+    with ThreadPoolExecutor(1) as executor:
+        made = gaps.controls(zoo, Search(0, 100, 0.1), 9, executor)["line"]
+    assert made.generated.max() < 1e-8
+    assert made.distorted.min() > 1e-5
+    assert len(made.generated) == len(made.distorted) == 9
+
+
+def test_the_mean_image_of_centred_noise_has_its_variance_as_error():
+    zoo, _ = affine_zoo()
+    sides = gaps.mean_image(zoo, "line")
+    assert sides.held_out.mean().item() == pytest.approx(0.1**2 / 12, rel=0.1)
+    x = zoo.trained_on("line") - zoo.images.train.mean(0)
+    torch.testing.assert_close(sides.training, x.flatten(1).square().mean(1))
+
+
+def test_unseen_images_are_searched_for_one_by_one():
+    zoo, matrix = affine_zoo()
+    with ThreadPoolExecutor(1) as executor:
+        values = gaps.of_unseen(zoo, "line", Search(0, 100, 0.1), 7, executor)
+    rest = (zoo.unseen("line", 7).flatten(1) - 0.5) @ (torch.eye(16) - matrix @ torch.linalg.pinv(matrix))
+    torch.testing.assert_close(values, rest.square().mean(1), atol=1e-8, rtol=1e-5)
+
+
+def test_a_row_has_its_mean_gap_and_the_rule_for_every_model():
+    models = [Sides(log_normal(60, -shift, k), log_normal(60, seed=9)) for k, shift in enumerate((0.0, 2.0))]
+    with ThreadPoolExecutor(2) as executor:
+        row = gaps.rows({"both": models}, 0, executor)["both"]
+    assert row.gap.value == pytest.approx(np.mean([model.gap for model in row.models]))
+    assert row.models[1].detected
+    assert row.models[1].gap > 0.7

@@ -104,3 +104,17 @@ def test_where_there_is_an_encoder_errors_go_through_it():
     images = zoo.held_out()
     blank = (images - 0.5).flatten(1).square().mean(1)
     torch.testing.assert_close(zoos.errors(zoo.fits["line"][0], images, Search(0, 1, 0.1)), blank)
+
+
+def test_exposure_counts_how_often_an_image_was_seen():
+    frame = zoos.exposure(affine_zoo()[0])
+    assert frame.to_dict("records") == [
+        {
+            "data": "small",
+            "model": "line",
+            "training images": 30,
+            "steps": 10,
+            "images in a step": 4,
+            "times each was seen": 40 / 30,
+        }
+    ]

@@ -13,6 +13,7 @@ from torch import Tensor
 from lib.measures.axes import Images
 from lib.measures.intervals import Estimate, estimate, paired
 from lib.measures.recovery import Overfitting, false_alarms, overfitting
+from lib.measures.transforms import warp
 from lib.protocols.zoo import Search, Zoo, errors
 
 
@@ -21,6 +22,24 @@ class Sides(NamedTuple):
 
     training: Float[Tensor, " training"]
     held_out: Float[Tensor, " held_out"]
+
+
+class Controls(NamedTuple):
+    """Recovery errors that should be small, and larger, whatever the model was trained on."""
+
+    generated: Float[Tensor, " images"]
+    """of images that the model made"""
+    distorted: Float[Tensor, " images"]
+    """of training images turned by 5 degrees and moved by half a pixel"""
+
+
+class Row(NamedTuple):
+    """What a row of the table says."""
+
+    gap: Estimate
+    """mean over its models, with an interval over images"""
+    models: list[Overfitting]
+    """the paper's rule for every model"""
 
 
 class Likeness(NamedTuple):
@@ -58,6 +77,40 @@ def by_model(
     for (row, _), pair in zip(keys, executor.map(sides, *zip(*keys, strict=True)), strict=True):
         gathered[row].append(pair)
     return gathered
+
+
+def controls(zoo: Zoo, how: Search, count: int, executor: Executor) -> dict[str, Controls]:
+    """The errors of ``count`` generated and as many distorted images under the first model of every row."""
+    distort = warp(degrees=5.0, right=0.5)
+
+    def both(row: str) -> Controls:
+        asked = zoo.generated(row, count), distort(zoo.trained_on(row, count=count))
+        return Controls(*(errors(zoo.fits[row][0], images, how).cpu() for images in asked))
+
+    return dict(zip(zoo.fits, executor.map(both, zoo.fits), strict=True))
+
+
+def mean_image(zoo: Zoo, row: str) -> Sides:
+    """The errors of the mean training image, which is what a generator that had learnt nothing else would make."""
+    middle = zoo.images.train.mean(0, keepdim=True).to(zoo.device)
+    sides = zoo.trained_on(row), zoo.held_out()
+    return Sides(*((images - middle).flatten(1).square().mean(1).cpu() for images in sides))
+
+
+def of_unseen(zoo: Zoo, row: str, how: Search, count: int, executor: Executor) -> Float[Tensor, " images"]:
+    """The errors of training images that the first model of a row was not trained on: at most ``count``, in parts."""
+    images = zoo.unseen(row, count)
+    parts = images.tensor_split(max(1, len(images) // 500))
+    return torch.cat(list(executor.map(lambda part: errors(zoo.fits[row][0], part, how).cpu(), parts)))
+
+
+def rows(models: Mapping[str, Sequence[Sides]], seed: int, executor: Executor) -> dict[str, Row]:
+    """The gap and the paper's rule for every row; ``seed`` is that of the intervals."""
+
+    def row(sides: Sequence[Sides]) -> Row:
+        return Row(over_models(sides, seed), [compare(pair, seed) for pair in sides])
+
+    return dict(zip(models, executor.map(row, models.values()), strict=True))
 
 
 def compare(sides: Sides, seed: int) -> Overfitting:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -175,6 +176,21 @@ def plan(budget: Budget, *, available: int, seed: int) -> dict[str, Generative]:
         f"DCGAN-{few}": replace(fooling, kind="dcgan", examples=few),
     }
     return rows | controls if budget.controls else rows
+
+
+def exposure(zoo: Zoo) -> pd.DataFrame:
+    """How much every row of the plan trains: its images, steps, and how often a step had one of the images."""
+    sizes = {row: spec.examples or len(zoo.images.train) for row, spec in zoo.plan.items()}
+    return pd.DataFrame(
+        {
+            "data": zoo.name,
+            "model": list(zoo.plan),
+            "training images": list(sizes.values()),
+            "steps": [spec.steps for spec in zoo.plan.values()],
+            "images in a step": [spec.batch for spec in zoo.plan.values()],
+            "times each was seen": [spec.steps * spec.batch / sizes[row] for row, spec in zoo.plan.items()],
+        }
+    )
 
 
 def rng(device: str | torch.device, seed: int, *identity: int) -> torch.Generator:
