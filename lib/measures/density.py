@@ -57,8 +57,10 @@ def log_density_by_threshold(z: Latents, spectrum: SingularValues, threshold: fl
     The rank then differs from point to point, and with it the unit of the density: to be shown, not to be used.
 
     Args:
+        z: latents.
         spectrum: singular values at ``z``.
-        threshold: in output units per latent unit, or as a share of each point's largest if ``relative``.
+        threshold: the largest singular value that counts as zero, in output units per latent unit.
+        relative: take ``threshold`` as a share of each point's largest singular value.
     """
     floor = threshold * spectrum[:, :1] if relative else threshold
     return log_prior(z) - torch.where(spectrum > floor, spectrum, 1.0).log().sum(1)

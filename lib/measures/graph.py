@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist, squareform
 from torch import Tensor
 
 from lib.measures.axes import Decoder, Latents
-from lib.measures.geodesic import curve_length, straight
+from lib.measures.curves import curve_length, straight
 
 Distances = Float[Tensor, "points points"]
 
@@ -25,12 +25,12 @@ def graph_distances(decoder: Decoder, z: Latents, neighbours: int = 10, *, n: in
 
     Args:
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
-        z: latents, the nodes.
-        neighbours: edges from each node.
-        n: points on every edge.
+        z: latents, the nodes of the graph.
+        neighbours: number of edges from each node to its nearest.
+        n: number of points on every edge.
 
     Raises:
-        ValueError: not more nodes than neighbours, or some are equal.
+        ValueError: there are not more nodes than neighbours, or some latents are equal.
     """
     if not 1 <= neighbours < len(z):
         raise ValueError(f"neighbours must be in 1..{len(z) - 1} for {len(z)} points, got {neighbours}")
@@ -49,15 +49,15 @@ def graph_distances(decoder: Decoder, z: Latents, neighbours: int = 10, *, n: in
 
 
 def straight_distances(decoder: Decoder, z: Latents, *, n: int = 9) -> Distances:
-    """Lengths, in output units, of the straight lines between all pairs of latents."""
+    """Lengths of the straight lines between all pairs of latents, in output units, by chords between ``n`` points."""
     first, second = torch.triu_indices(len(z), len(z), 1)
-    found = z.new_zeros(len(z), len(z))
-    found[first, second] = segment_lengths(decoder, z[first], z[second], n=n)
-    return found + found.T
+    upper = z.new_zeros(len(z), len(z))
+    upper[first, second] = segment_lengths(decoder, z[first], z[second], n=n)
+    return upper + upper.T
 
 
 def segment_lengths(decoder: Decoder, z0: Latents, z1: Latents, *, n: int) -> Float[Tensor, " batch"]:
-    """Lengths of the straight lines between pairs of latents, in output units."""
+    """Lengths of the straight lines between pairs of latents, in output units, by chords between ``n`` points."""
     return curve_length(decoder, straight(z0, z1, n))
 
 

@@ -1,18 +1,16 @@
 """The uncertainty of a statistic: a value, its bootstrap interval, and what had to be left out of it."""
 
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import binomtest, bootstrap, rankdata, sem, t
+from scipy.stats import binomtest, bootstrap, sem, t
 from torch import Tensor
 
-
-def number(value: float) -> str:
-    """A number for readers: three significant digits and a true minus."""
-    return f"{value:.3g}".replace("-", "−")
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Estimate(NamedTuple):
@@ -33,15 +31,37 @@ class Estimate(NamedTuple):
         return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
 
 
+def number(value: SupportsFloat) -> str:
+    """A number for people: three significant digits, a true minus, and no ``1.05e+03``.
+
+    From 0.0001 up to a million it is written out, with commas between thousands; a smaller or larger one is a multiple
+    of a power of ten. NaN is a dash.
+
+    Example:
+        >>> [number(x) for x in (-0.25, 1234.5, 3.2e-5, 2.5e7, float("nan"))]
+        ['−0.25', '1,230', '3.2 × 10⁻⁵', '2.5 × 10⁷', '–']
+    """
+    rounded = float(f"{float(value):.3g}")
+    if math.isnan(rounded):
+        return "–"
+    sign, size = "−" if rounded < 0 else "", abs(rounded)
+    if math.isinf(size):
+        return f"{sign}∞"
+    if size and not 1e-4 <= size < 1e6:
+        mantissa, exponent = f"{size:.2e}".split("e")
+        return f"{sign}{float(mantissa):g} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    return sign + (f"{size:,.0f}" if size >= 100 else f"{size:g}")
+
+
 def estimate(values: Float[Tensor, " points"], statistic: Callable = np.mean, *, seed: int = 0) -> Estimate:
     """A statistic over points with its 95 % bias-corrected and accelerated bootstrap interval.
 
     Points are resampled; the model stays as it is, so this is the uncertainty over the data's points, not over fits.
 
     Args:
-        values: one number per point; NaN is a point without one.
-        statistic: of an array along ``axis``, as ``numpy.mean`` or ``numpy.median``.
-        seed: of the resampling.
+        values: one number per point; NaN stands for a point without a number.
+        statistic: a function of an array along ``axis``, such as ``numpy.mean`` or ``numpy.median``.
+        seed: seed of the resampling.
 
     Raises:
         ValueError: fewer than three points have a value, or one is infinite.
@@ -69,8 +89,8 @@ def paired(statistic: Callable, *columns: Float[Tensor, " points"], seed: int = 
     Points are resampled with all their numbers; a point that lacks one is missing. Otherwise as :func:`estimate`.
     """
     known = ~torch.stack(columns).isnan().any(0)
-    found = _bootstrap([column[known] for column in columns], statistic, "BCa", seed, paired=True)
-    return found._replace(n=int(known.sum()), missing=int((~known).sum()))
+    result = _bootstrap([column[known] for column in columns], statistic, "BCa", seed, paired=True)
+    return result._replace(n=int(known.sum()), missing=int((~known).sum()))
 
 
 def mean_of_few(values: Float[Tensor, " cases"]) -> Estimate:
@@ -92,13 +112,6 @@ def share(count: int, of: int) -> Estimate:
     """A share of independent cases with its exact 95 % interval (Clopper & Pearson)."""
     low, high = binomtest(count, of).proportion_ci()
     return Estimate(count / of, float(low), float(high), of)
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
-    """Spearman's correlation along an axis, as a statistic for :func:`paired`."""
-    a, b = (rankdata(values, axis=axis) for values in (first, second))
-    a, b = (ranks - ranks.mean(axis, keepdims=True) for ranks in (a, b))
-    return (a * b).sum(axis) / np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
 
 
 def _bootstrap(groups: list[Tensor], statistic: Callable, method: str, seed: int, *, paired: bool = False) -> Estimate:

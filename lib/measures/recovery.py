@@ -69,8 +69,8 @@ def recover(
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
         y: the images, in the decoder's output units.
         latent: number of latents.
-        steps: iterations, at most.
-        restarts: searches of each image, from other starts; the one with the smallest objective counts.
+        steps: the largest number of iterations.
+        restarts: number of searches of each image, from different starts; the smallest objective counts.
         scale: standard deviation of the starts, ``scale * N(0, I)``. It can decide the result.
         transform: :math:`\phi`, applied to images before they are compared; by default the identity.
         rng: the source of random numbers for the starts.
@@ -78,7 +78,7 @@ def recover(
         limits: the range of the decoder's outputs, if it has one; images outside are refused.
 
     Raises:
-        ValueError: a count below one, images that are not finite, out of range, or not of the decoder's shape.
+        ValueError: a count is below one, or images are not finite, out of range, or not of the decoder's shape.
     """
     if min(latent, steps, restarts) < 1:
         raise ValueError(f"latent, steps and restarts must be at least 1, got {latent}, {steps} and {restarts}")
@@ -108,8 +108,13 @@ def overfitting(
 ) -> Overfitting:
     """Compare the recovery errors of training and of test images. NaN is an image that diverged: counted, not used.
 
+    Args:
+        train_errors: errors of images that the generator was trained with.
+        test_errors: errors of images that it was not trained with.
+        seed: seed of the bootstrap.
+
     Raises:
-        ValueError: fewer than 8 errors on a side.
+        ValueError: there are fewer than 8 errors on a side.
     """
     sides = [errors[~errors.isnan()].double().cpu().numpy() for errors in (train_errors, test_errors)]
     if min(map(len, sides)) < 8:
@@ -127,6 +132,12 @@ def false_alarms(
 
     Images of one kind are divided at random into two sides of ``size``, ``draws`` times; what is detected between such
     sides is a false alarm. Divisions of few images overlap, so that the intervals are too short there.
+
+    Args:
+        errors: recovery errors of images of one kind; NaN is left out.
+        size: number of images on each side.
+        draws: number of divisions.
+        seed: seed of the divisions.
 
     Returns:
         The shares of divisions with a gap > 10 % and with a Kolmogorov-Smirnov p < 1 %; exact 95 % intervals.

@@ -43,11 +43,11 @@ def blur(sigma: float) -> Transform:
 
     def apply(images: Images) -> Tensor:
         channels = images.shape[1]
-        found = functional.pad(images, (radius,) * 4, mode="replicate")
+        blurred = functional.pad(images, (radius,) * 4, mode="replicate")
         for shape in ((1, 1, -1, 1), (1, 1, 1, -1)):
             kernel = weights.to(images).view(shape).expand(channels, -1, -1, -1)
-            found = functional.conv2d(found, kernel, groups=channels)
-        return found
+            blurred = functional.conv2d(blurred, kernel, groups=channels)
+        return blurred
 
     return apply
 
