@@ -151,6 +151,6 @@ def observed(spec: KFold, images: Images, draw: int) -> Images:
     return ensembles.observed(spec, images, draw)
 
 
-def padded(spec: KFold, images: Images) -> Images:
+def padded(spec: KFold, images: Images) -> Float[Tensor, "batch channels tall wide"]:
     """Images with the black pixels around them that the scored ones have."""
     return ensembles.padded(images, spec.pad)

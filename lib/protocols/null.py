@@ -25,16 +25,16 @@ DRAWS = 20_000
 class NormalNull(NamedTuple):
     """The median score of images that no model memorised, by the spread of log p(x) between models."""
 
-    spreads: Sequence[float]
+    spreads: Sequence[float | int]
     """standard deviations of log p(x) between models, nats, ascending"""
     medians: list[float]
     """of the score at each, nats"""
 
-    def bias(self, spread: float) -> float:
+    def bias(self, spread: float | int) -> float:
         """The median score at a spread, interpolated."""
         return float(PchipInterpolator(self.spreads, self.medians)(spread))
 
-    def needed(self, median: float) -> float:
+    def needed(self, median: float | int) -> float:
         """The spread at which the median score is so large, interpolated."""
         return float(PchipInterpolator(self.medians, self.spreads)(median))
 
@@ -43,7 +43,7 @@ class NormalNull(NamedTuple):
         return spread._replace(**{end: self.bias(getattr(spread, end)) for end in ("value", "low", "high")})
 
 
-def normal_null(spreads: Sequence[float], models_in: int, models_out: int, *, rng: torch.Generator) -> NormalNull:
+def normal_null(spreads: Sequence[float | int], models_in: int, models_out: int, *, rng: torch.Generator) -> NormalNull:
     """The score by simulation where log p(x) of every model is a draw from one normal distribution.
 
     Args:
@@ -56,7 +56,7 @@ def normal_null(spreads: Sequence[float], models_in: int, models_out: int, *, rn
     return NormalNull(spreads, [float(values.median()) for values in scores])
 
 
-def over(value: Estimate, unit: float) -> Estimate:
+def over(value: Estimate, unit: float | int) -> Estimate:
     """An estimate in multiples of a unit."""
     return value._replace(**{end: getattr(value, end) / unit for end in ("value", "low", "high")})
 
@@ -102,7 +102,7 @@ def growth(first: Scores, last: Scores, *, seed: int) -> Estimate:
     """
     high = quantile(0.95)
 
-    def beyond(a: np.ndarray, a_null: np.ndarray, b: np.ndarray, b_null: np.ndarray, axis: int = -1) -> np.ndarray:
+    def beyond(a, a_null, b, b_null, axis=-1):  # noqa: ANN001, ANN202 - numbers or arrays, as the bootstrap gives them
         return (high(b, axis) - high(b_null, axis)) - (high(a, axis) - high(a_null, axis))
 
     return paired(beyond, first.matched, first.null, last.matched, last.null, seed=seed)

@@ -55,7 +55,7 @@ def mean_probability(log_p: Float[Tensor, "models n"]) -> PerSample:
     return log_p.logsumexp(0) - math.log(len(log_p))
 
 
-def outside_tail(log_p: PerSample, high: Mask) -> PerSample:
+def outside_tail(log_p: PerSample, high: Mask) -> Float[Tensor, " marked"]:
     """Of the highly memorised images, 1 for those that are not among the 5 % least probable, 0 for the others.
 
     Args:

@@ -100,7 +100,12 @@ def extremes(axes: Sequence[plt.Axes], images: np.ndarray, scores: np.ndarray) -
 
 
 def outlier_bins(
-    axes: Sequence[plt.Axes], centres: np.ndarray, width: float, regular: np.ndarray, high: np.ndarray, share: np.ndarray
+    axes: Sequence[plt.Axes],
+    centres: np.ndarray,
+    width: float,
+    regular: np.ndarray,
+    high: np.ndarray,
+    share: np.ndarray,
 ) -> None:
     """Where the highly memorised images lie among all, by log probability.
 
