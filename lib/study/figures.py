@@ -70,7 +70,7 @@ def image_strip(axis: plt.Axes, images: np.ndarray, title: str = "") -> None:
     if images.ndim == 4:
         images = np.moveaxis(images, 1, -1)
     axis.imshow(np.concatenate(list(images), axis=1).squeeze(), aspect="equal", interpolation="nearest")
-    axis.set_title(title, fontsize="small", loc="left")
+    axis.set_title(title, fontsize=9, loc="left")
     axis.set_axis_off()
 
 
@@ -116,36 +116,34 @@ def extremes(axes: Sequence[plt.Axes], images: np.ndarray, scores: np.ndarray) -
         image_strip(axis, images[chosen], f"{name}: {scores[chosen[0]]:.1f} to {scores[chosen[-1]]:.1f} nats")
 
 
-def outlier_bins(axes: Sequence[plt.Axes], log_p: np.ndarray, high: np.ndarray, images: np.ndarray) -> None:
+def outlier_bins(
+    axes: Sequence[plt.Axes],
+    centres: np.ndarray,
+    width: float,
+    regular: np.ndarray,
+    high: np.ndarray,
+    share: np.ndarray,
+) -> None:
     """Where the highly memorised images lie among all, by log probability.
 
     Args:
-        axes: three: the counts (with the number of high ones above each bar), their share, and images from every other
-            bin: a regular one above a high one, where there are such.
-        log_p: of every image, nats.
-        high: which are highly memorised.
-        images: ``[n, channels, height, width]`` in [0, 1].
+        axes: two: the images of either kind, the highly memorised ones on top, and their share below.
+        centres: of the bins, nats.
+        width: of a bin, nats.
+        regular: how many images of each bin are not highly memorised.
+        high: how many are.
+        share: of the bin's images that are.
     """
-    edges = np.histogram_bin_edges(log_p, 14)
-    which = np.clip(np.digitize(log_p, edges) - 1, 0, len(edges) - 2)
-    centres, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
-    total, marked = (np.bincount(which[mask], minlength=len(centres)) for mask in (high | ~high, high))
-    axes[0].bar(centres, total - marked, width, color=COLOURS[4], edgecolor="w", label="regular")
-    above = {"bottom": total - marked, "color": COLOURS[5], "edgecolor": "w", "label": "highly memorised"}
-    axes[0].bar(centres, marked, width, **above)
-    for x, count, of in zip(centres, marked, total, strict=True):
-        axes[0].annotate(str(count), (x, of), ha="center", va="bottom", fontsize="x-small")
-    share = np.divide(marked, total, out=np.zeros(len(total)), where=total > 0)
-    axes[1].bar(centres, share, width, color=COLOURS[5], edgecolor="w")
-    for index in range(0, len(centres), 2):
-        for row, mask in enumerate((~high, high)):
-            found = np.flatnonzero((which == index) & mask)
-            if len(found):
-                box = (centres[index] - width, centres[index] + width, -row - 1, -row)
-                axes[2].imshow(np.moveaxis(images[found[0]], 0, -1).squeeze(), extent=box, aspect="auto")
-    axes[2].set(xlim=axes[0].get_xlim(), ylim=(-2, 0), yticks=(-0.5, -1.5), yticklabels=("regular", "high"))
-    axes[2].tick_params(bottom=False, labelbottom=False, left=False)
-    axes[2].spines[:].set_visible(False)
+    axes[0].bar(centres, regular, 0.92 * width, color=COLOURS[4], label="regular")
+    axes[0].bar(centres, high, 0.92 * width, bottom=regular, color=COLOURS[1], label="highly memorised")
+    axes[0].set(ylabel="images")
+    axes[1].bar(centres, share, 0.92 * width, color=COLOURS[1])
+    axes[1].set(ylabel="highly memorised,\nshare of the bin", ylim=(0, 1))
+
+
+def label_end(axis: plt.Axes, x: float, y: float, text: str, color: str) -> None:
+    """The name of a curve to the right of its last point."""
+    axis.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", color=color, annotation_clip=False)
 
 
 def binned_means(
