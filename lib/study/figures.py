@@ -52,8 +52,14 @@ def style() -> None:
 
 
 def show(figure: plt.Figure, alt: str) -> None:
-    """Show a figure with the text that stands for it where it is not seen, and close it."""
-    display(figure, metadata={"image/png": {"alt": alt}})
+    """Show a figure with the text that stands for it where it is not seen, and close it.
+
+    Its smallest text, in points, and its number of panels go with it, for the tests of the book.
+    """
+    texts = [text for text in figure.findobj(plt.Text) if text.get_visible() and text.get_text().strip()]
+    panels = [axis for axis in figure.axes if axis.axison and axis.get_label() != "<colorbar>"]
+    notes = {"alt": alt, "points": min((text.get_fontsize() for text in texts), default=12.0), "panels": len(panels)}
+    display(figure, metadata={"image/png": notes})
     plt.close(figure)
 
 
