@@ -7,6 +7,8 @@ import numpy as np
 from cycler import cycler
 from IPython.display import display
 
+from lib.measures.intervals import Estimate
+
 MEMORISED = {"color": "#b2182b", "linestyle": "-", "label": "memorised"}
 """The model of few images: red and solid, as in the paper ("solid is overfit"), through the whole book."""
 WELL_TRAINED = {"color": "#2166ac", "linestyle": "--", "label": "well trained"}
@@ -68,7 +70,7 @@ def image_strip(axis: plt.Axes, images: np.ndarray, title: str = "") -> None:
     if images.ndim == 4:
         images = np.moveaxis(images, 1, -1)
     axis.imshow(np.concatenate(list(images), axis=1).squeeze(), aspect="equal", interpolation="nearest")
-    axis.set_title(title, fontsize="small", loc="left")
+    axis.set_title(title, fontsize=9, loc="left")
     axis.set_axis_off()
 
 
@@ -77,6 +79,24 @@ def band(axis: plt.Axes, x: Sequence[float], values: np.ndarray, *, look: dict) 
     low, high = np.nanquantile(values, (0.25, 0.75), axis=0)
     axis.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
     axis.plot(x, np.nanmean(values, axis=0), **look)
+
+
+def estimates(
+    axis: plt.Axes, x: Sequence[float], values: Sequence[Estimate], *, filled: bool = False, **look: object
+) -> None:
+    """Estimates over ``x`` with their intervals: as bars, or filled between."""
+    middle, low, high = np.array([value[:3] for value in values]).T
+    if filled:
+        axis.plot(x, middle, **look)
+        axis.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
+    else:
+        axis.errorbar(x, middle, [middle - low, high - middle], capsize=2, **look)
+
+
+def label(axis: plt.Axes, text: str, x: float, y: float, *, left: bool = False, **look: object) -> None:
+    """A text just above a point, to its right or to its left."""
+    where = {"xytext": (-4 if left else 4, 4), "ha": "right" if left else "left"}
+    axis.annotate(text, (x, y), textcoords="offset points", **where, **look)
 
 
 def published(axis: plt.Axes, *values: float, horizontal: bool = True) -> None:
