@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from lib.models.deviations import Constant, Gaussian, Network, Precision
 from torch.distributions import Normal
 
 from lib.models import loop, stochastic
 from lib.models.data import Dataset
-from lib.models.deviations import Constant, Gaussian, Network, Precision
 from lib.models.stochastic import VARIANCES, Stochastic, codes, fit_stochastic
 
 
