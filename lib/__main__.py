@@ -47,15 +47,15 @@ def main() -> None:
 
 @main.command("list")
 def list_() -> None:
-    """Show the chapters, their parameters, and what each preset takes.
+    """Show the notebooks, their parameters, and what each preset takes.
 
     Example: python -m lib list
     """
     budgets = {name: parameters.preset(name)["notebooks"] for name in parameters.presets()}
     for path in parameters.notebooks():
         minutes = ", ".join(f"{name} {_minutes(budget[path.stem]['minutes'])}" for name, budget in budgets.items())
-        click.secho(f"{path.stem[3:]}", bold=True, nl=False)
-        click.echo(f"  ({path.stem}; {minutes})")
+        click.secho(path.stem, bold=True, nl=False)
+        click.echo(f"  ({minutes})")
         for parameter in parameters.declared(path).values():
             accepted = f"  [{parameter.condition}]" if parameter.condition else ""
             declaration = f"{parameter.name}: {parameter.type} = {parameter.default}"
@@ -75,12 +75,12 @@ def book(preset: str, jobs: int, device: str, scheduler: str) -> None:
     todo = runs.jobs(preset, {"device": device, "scheduler": scheduler})
     started = time.monotonic()
     where = f"on {scheduler}" if scheduler else f"{jobs} side by side"
-    click.echo(f"{len(todo)} chapters, {where}; the first time, their models are fitted as well")
+    click.echo(f"{len(todo)} notebooks, {where}; the first time, their models are fitted as well")
     for stem, reason in runs.waiting(preset).items():
         click.echo(f"{stem}: not run, {reason}")
-    done = _execute_all(todo, jobs, scheduler, "chapter")
-    click.echo(f"all chapters: {time.monotonic() - started:.0f} s; rendering ...")
-    index = pages.render(sorted(done, key=lambda run: run[0].notebook))
+    done = _execute_all(todo, jobs, scheduler, "notebook")
+    click.echo(f"all notebooks: {time.monotonic() - started:.0f} s; rendering ...")
+    index = pages.render(done)
     click.echo(f"the book: {index}  ({time.monotonic() - started:.0f} s in all)")
 
 
@@ -90,7 +90,7 @@ def book(preset: str, jobs: int, device: str, scheduler: str) -> None:
 @preset_option
 @scheduler_option
 def run(notebook: str, given: Given, preset: str, scheduler: str) -> None:
-    """Run one chapter, with other parameters if you give some, and make its page.
+    """Run one notebook, with other parameters if you give some, and make its page.
 
     Example: python -m lib run line_densities -p rank 10 -p dataset folder:my_images
     """
@@ -109,7 +109,7 @@ def run(notebook: str, given: Given, preset: str, scheduler: str) -> None:
 @jobs_option
 @scheduler_option
 def sweep(notebook: str, given: Given, preset: str, jobs: int, scheduler: str) -> None:
-    """Run one chapter over a grid of parameters, and write one table and one figure over it.
+    """Run one notebook over a grid of parameters, and write one table and one figure over it.
 
     Example: python -m lib sweep line_densities -p rank 5,10,14,20
     """

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.models import data, loop
-from lib.study import pages, runs
+from lib.study import pages, parameters, runs
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,8 @@ def smoke_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     todo = [dataclasses.replace(job, folder=folder) for job in runs.jobs("smoke", {})]
     with ThreadPoolExecutor(2) as executor:
-        return sorted(runs.execute_all(todo, executor), key=lambda run: run[0].notebook)
+        done = {job.notebook: (job, record) for job, record in runs.execute_all(todo, executor)}
+    return [done[path] for path in parameters.notebooks() if path in done]
 
 
 @pytest.fixture(scope="session")

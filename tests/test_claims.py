@@ -5,12 +5,14 @@ import pytest
 import torch
 
 from lib.measures.intervals import Estimate
+from lib.models.data import ROOT
 from lib.study import claims
 from lib.study.claims import Claim
+from lib.study.parameters import notebooks
 
 
 def claim(low=0.0, high=math.inf):
-    return Claim("01_x", "value", "It holds", "section 1", "1.07", "nats", low, high, "the sign")
+    return Claim("x", "value", "It holds", "section 1", "1.07", "nats", low, high, "the sign")
 
 
 @pytest.mark.parametrize(
@@ -32,30 +34,43 @@ def test_a_value_inside_does_not_save_an_interval_that_straddles():
     assert claims.verdict(claim(-1, 1), Estimate(0.0, -2.0, 0.5, 9)) == "undecided"
 
 
-def test_a_row_shows_ours_beside_the_published_and_counts_what_is_missing():
-    row = claims.row(claim(), {"value": Estimate(9.87, 9.01, 10.8, 97, 3)})
-    assert row == (
-        "| It holds (section 1) | 1.07 | 9.87 nats (n = 97, 3 without a value) | [9.01, 10.8] | ≥ 0: the sign | ✔ reproduced |"
-    )
-    assert "– not run" in claims.row(claim(), {})
+def test_a_row_shows_ours_beside_the_published_and_counts_what_is_missing(monkeypatch):
+    monkeypatch.setattr(claims, "claims", lambda notebook: [claim()])
+    (row,) = claims.frame("x", {"value": Estimate(9.87, 9.01, 10.8, 97, 3)}).to_dict("records")
+    assert list(row.values()) == [
+        "It holds (section 1)", "1.07", "9.87 nats (n = 97, 3 without a value)", "[9.01, 10.8]", "≥ 0: the sign",
+        "✔ reproduced",
+    ]  # fmt: skip
+    assert claims.frame("x", {})["verdict"].tolist() == ["– not run"]
 
 
-def test_the_claims_on_file_are_complete():
-    found = claims.claims()
-    assert len(found) >= 20
-    assert all(c.low < c.high and c.claim and c.where and c.published and c.why for c in found)
+def test_every_notebook_has_claims_and_they_are_complete():
+    listed = {path.stem: claims.claims(path.stem) for path in notebooks()}
+    assert [name for name, own in listed.items() if not own] == []
+    assert {path.stem for path in (ROOT / "book" / "claims").glob("*.yml")} == set(listed)
+    assert all(c.low < c.high and c.claim and c.where and c.published and c.why for own in listed.values() for c in own)
 
 
-@pytest.mark.parametrize("entry", ["{range: [0, 1]}", "{chapter: x, range: [1, 0], value: v, claim: c}"])
-def test_an_incomplete_claim_is_refused(tmp_path, entry):
-    (tmp_path / "claims.yml").write_text(f"- {entry}")
-    with pytest.raises(ValueError, match="needs exactly chapter, value, claim"):
-        claims.claims(tmp_path / "claims.yml")
+def test_no_value_decides_in_two_notebooks():
+    values = [(path.stem, value) for path in notebooks() for value in {c.value for c in claims.claims(path.stem)}]
+    assert len({value for _, value in values}) == len(values)
+
+
+@pytest.mark.parametrize("entry", ["{range: [0, 1]}", "{where: x, range: [1, 0], value: v, claim: c}"])
+def test_an_incomplete_claim_is_refused(tmp_path, monkeypatch, entry):
+    monkeypatch.setattr(claims, "CLAIMS", tmp_path)
+    (tmp_path / "x.yml").write_text(f"- {entry}")
+    with pytest.raises(ValueError, match="needs exactly value, claim"):
+        claims.claims("x")
+
+
+def test_a_notebook_without_a_file_has_no_claims():
+    assert claims.claims("x") == []
 
 
 def test_values_are_written_with_what_only_the_run_knows(tmp_path):
     values = {"a": Estimate(1.0, 0.5, 1.5, 10), "b": 3.0}
-    path = claims.write_values(str(tmp_path), "01_x", values, None, torch.device("cpu"))
+    path = claims.write_values(str(tmp_path), "x", values, None, torch.device("cpu"))
     content = json.loads(path.read_text())
     assert content["values"]["a"] == {"value": 1.0, "low": 0.5, "high": 1.5, "n": 10, "missing": 0}
     assert content["values"]["b"]["n"] == 0
@@ -63,6 +78,6 @@ def test_values_are_written_with_what_only_the_run_knows(tmp_path):
 
 
 def test_a_number_that_is_not_finite_is_not_written(tmp_path):
-    with pytest.raises(ValueError, match="01_x: not a finite number: b"):
-        claims.write_values(str(tmp_path), "01_x", {"a": 1.0, "b": math.nan}, None, torch.device("cpu"))
+    with pytest.raises(ValueError, match="x: not a finite number: b"):
+        claims.write_values(str(tmp_path), "x", {"a": 1.0, "b": math.nan}, None, torch.device("cpu"))
     assert not list(tmp_path.iterdir())

@@ -88,12 +88,6 @@ def test_in_a_flat_space_paths_are_straight():
         assert path.converged.all()
 
 
-def test_the_error_of_chords_falls_with_the_square_of_the_points():
-    errors = [math.pi / 2 - float(curve_length(sphere, straight(STARTS[:1], STARTS[:1] + math.pi / 2 * torch.eye(2)[:1], n)))
-              for n in (9, 17)]  # fmt: skip
-    assert errors[0] / errors[1] == pytest.approx(4, rel=0.01)
-
-
 def test_a_shortest_path_is_no_longer_than_the_straight_line_and_the_same_both_ways():
     decoder = network()
     z0, z1 = torch.randn(2, 30, 2)
@@ -222,13 +216,13 @@ def test_threads_do_not_disturb_each_other():
 
 def test_bad_requests_are_refused():
     for solve in (shortest_path, boundary_value):
-        with pytest.raises(ValueError, match="at least 3 points and degree 1, got n=2"):
+        with pytest.raises(ValueError, match="at least 3 points, got n=2"):
             solve(sphere, STARTS, ENDS, n=2)
         with pytest.raises((TypeCheckError, ValueError)):
             solve(sphere, STARTS, ENDS[:3])
         with pytest.raises((TypeCheckError, ValueError)):
             solve(sphere, STARTS[0], ENDS[0])
-    with pytest.raises(ValueError, match="n=33, degree=0"):
+    with pytest.raises(ValueError, match="degree must be at least 1, got 0"):
         shortest_path(sphere, STARTS, ENDS, degree=0)
     with pytest.raises(ValueError, match="the Jacobian is not finite at 1 of 2 points"):
         log_measure(lambda z: z.log(), torch.tensor([[0.0, 1.0], [1.0, 1.0]]))

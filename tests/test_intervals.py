@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
 
-from lib.measures.intervals import difference, estimate, mean_of_few, paired, rank_correlation, share
+from lib.measures.intervals import Estimate, difference, estimate, mean_of_few, number, paired, share
 
 
 def test_the_interval_of_a_normal_mean_is_the_textbooks():
@@ -67,16 +66,51 @@ def test_a_paired_interval_sees_that_points_go_together():
 def test_a_pair_that_lacks_a_number_is_missing():
     first, second = torch.randn(2, 50)
     first[3], second[4] = torch.nan, torch.nan
-    found = paired(rank_correlation, first, second)
+    found = paired(lambda a, b, axis=-1: (a * b).mean(axis), first, second)
     assert (found.n, found.missing) == (48, 2)
 
 
-def test_rank_correlation_is_spearmans():
-    a, b = np.random.default_rng(0).normal(size=(2, 40))
-    b[:20] += 2 * a[:20]
-    assert rank_correlation(a, b) == pytest.approx(spearmanr(a, b).statistic)
-    assert rank_correlation(a, np.exp(a)) == pytest.approx(1)
-    np.testing.assert_allclose(rank_correlation(np.stack([a, b]), np.stack([b, a])), rank_correlation(a, b))
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (-0.0, "0"),
+        (2, "2"),
+        (0.5, "0.5"),
+        (-0.12345, "−0.123"),
+        (12.345, "12.3"),
+        (99.96, "100"),
+        (123.4, "123"),
+        (999.6, "1,000"),
+        (-1050.0, "−1,050"),
+        (123_456, "123,000"),
+        (999_499, "999,000"),
+        (999_500, "1 × 10⁶"),
+        (-2.5e12, "−2.5 × 10¹²"),
+        (1e-4, "0.0001"),
+        (0.000123456, "0.000123"),
+        (9.999e-5, "0.0001"),
+        (9.994e-5, "9.99 × 10⁻⁵"),
+        (-3.2e-15, "−3.2 × 10⁻¹⁵"),
+        (float("nan"), "–"),
+        (float("-inf"), "−∞"),
+        (np.float32(0.1), "0.1"),
+        (torch.tensor(1.5), "1.5"),
+    ],
+)
+def test_numbers_have_three_digits_a_true_minus_and_no_exponent(value, text):
+    assert number(value) == text
+
+
+def test_a_number_is_within_half_a_unit_of_its_third_digit():
+    rng = np.random.default_rng(0)
+    for digits, exponent in zip(rng.uniform(1, 9.9, 200), rng.integers(-4, 6, 200), strict=True):
+        back = float(number(-digits * 10.0**exponent).replace("−", "-").replace(",", ""))
+        assert abs(back / 10.0**exponent + digits) <= 0.00501
+
+
+def test_an_estimate_is_written_with_its_interval():
+    assert str(Estimate(-1050.0, -2e7, 0.25, 3)) == "−1,050 [−2 × 10⁷, 0.25]"
 
 
 def test_a_share_has_the_exact_interval():

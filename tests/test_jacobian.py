@@ -1,4 +1,3 @@
-import resource
 import subprocess
 import sys
 
@@ -113,17 +112,18 @@ def test_bad_input_is_named(call, message):
         call()
 
 
-def test_ten_thousand_points_stay_under_two_gigabytes():
-    # The Jacobians alone would take 3.1 GB. This decoder is cheap; the convolutional one is in benchmarks/.
+def test_the_jacobians_of_all_points_never_stand_in_memory_together():
+    # Those of 1,000 points would take 0.3 GB. This decoder is cheap; the convolutional one is in benchmarks/.
     script = (
         "import torch, resource\n"
         "from lib.measures.density import log_density\n"
         "decoder = torch.nn.Sequential(torch.nn.Linear(100, 784), torch.nn.Tanh())\n"
-        "z = torch.randn(10_000, 100)\n"
-        "assert log_density(decoder, z, 14).shape == (10_000,)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "z = torch.randn(1000, 100)\n"
+        "log_density(decoder, z[:100], 14)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "assert log_density(decoder, z, 14).shape == (1000,)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     unit = 1 if sys.platform == "darwin" else 1024
-    assert int(done.stdout) * unit < 2e9
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
+    assert int(done.stdout) * unit < 1e8

@@ -9,7 +9,7 @@ def number(condition, kind="int", name="rank"):
 
 
 def test_a_notebook_is_found_with_and_without_its_number():
-    assert find("line_densities") == find("03_line_densities") == find("03_line_densities.ipynb")
+    assert find("line_densities") == find("line_densities") == find("line_densities.ipynb")
     with pytest.raises(Refused, match=r"unknown notebook 'line'; accepted: change_of_variables, .*line_densities"):
         find("line")
 

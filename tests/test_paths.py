@@ -5,9 +5,10 @@ import pytest
 import torch
 from conftest import affine, sphere
 
+from lib.measures.curves import straight
 from lib.measures.density import log_density
 from lib.measures.intervals import estimate
-from lib.measures.paths import arclength, decay, decay_by_radius, dip, line_density, midpoint, travel
+from lib.measures.paths import decay, decay_by_radius, dip, dip_along, line_density, midpoint, travel
 
 
 def bent(z):
@@ -80,6 +81,18 @@ def test_the_dip_does_not_depend_on_the_order_of_the_ends():
     torch.testing.assert_close(dip(sphere, z0, z1), dip(sphere, z1, z0))
 
 
+def test_the_dip_along_a_straight_curve_is_the_dip():
+    z0, z1 = torch.rand(2, 4, 2) + 0.3
+    torch.testing.assert_close(dip_along(sphere, straight(z0, z1, 65)), dip(sphere, z0, z1))
+
+
+def test_the_dip_along_a_curve_is_taken_at_its_own_middle():
+    curve = torch.tensor([[[0.0, 0.0], [0.0, 3.0], [4.0, 3.0]]])  # seven long; the middle is at (0.5, 3)
+    found = dip_along(lambda z: 2 * z, curve)
+    torch.testing.assert_close(found, torch.tensor([-(4**2 + 3**2) / 2 + 0.5**2 + 3**2]))
+    torch.testing.assert_close(dip_along(lambda z: 2 * z, curve, rank=1), found)
+
+
 def test_a_squeezing_map_has_a_dip_that_grows():
     normal = torch.distributions.Normal(0.0, 1.0)
 
@@ -137,20 +150,11 @@ def test_reach_bounds_the_search():
     torch.testing.assert_close(decay(slow, z, radii=(0.5,), reach=51.0), torch.full((2,), -0.5 / 0.01**2))
 
 
-def test_more_paths_than_a_chunk_are_all_measured():
-    z = torch.randn(40, 3)
-    decoder, _ = affine(6, 3)
-    t = torch.linspace(0, 1, 5).expand(40, 5)
-    together = arclength(decoder, z, torch.ones(40, 3), t)
-    one = arclength(decoder, z[33:34], torch.ones(1, 3), t[:1])
-    torch.testing.assert_close(together[33:34], one)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda z: dip(bent, z, z), "2 of 2 paths have no length"),
-        (lambda z: line_density(bent, z, z + 1, n=2), "at least 3 samples, got n=2"),
+        (lambda z: line_density(bent, z, z + 1, n=2), "at least 3 points, got n=2"),
         (lambda z: decay(bent, z, radii=(0.5, -1.0)), r"positive, got radii=\[0.5, -1.0\]"),
         (lambda z: decay(bent, z, radii=()), r"positive, got radii=\[\]"),
         (lambda z: decay(bent, z, reach=0.0), "reach=0.0"),

@@ -54,7 +54,8 @@ def test_an_unchanged_run_is_used_again_and_a_changed_one_is_not(tmp_path):
     runs.execute(tiny(tmp_path))
     assert runs.execute(tiny(tmp_path)).get("reused")
     assert not runs.execute(tiny(tmp_path, x=3.0)).get("reused")
-    assert not runs.execute(tiny(tmp_path, body="# another source", x=3.0)).get("reused")
+    assert runs.execute(tiny(tmp_path, body="# a comment", x=3.0)).get("reused")
+    assert not runs.execute(tiny(tmp_path, body="y = 1", x=3.0)).get("reused")
 
 
 def test_a_run_whose_notebook_was_altered_is_not_trusted(tmp_path):
@@ -129,7 +130,7 @@ def wait_for(condition, seconds=40):
 def test_runs_with_parameters_of_their_own_have_a_folder_of_their_own():
     notebook = runs.parameters.find("line_densities")
     assert runs.job(notebook, "quick", {}).folder == runs.RUNS / "quick"
-    assert runs.job(notebook, "quick", {"rank": "10"}).folder == runs.RUNS / "quick" / "03_line_densities+rank=10"
+    assert runs.job(notebook, "quick", {"rank": "10"}).folder == runs.RUNS / "quick" / "line_densities+rank=10"
     odd = runs.job(notebook, "quick", {"dataset": "folder:/"}).folder
     assert odd.parent == runs.RUNS / "quick"
     assert "/" not in odd.name

@@ -21,6 +21,7 @@ Jacobians = Float[Tensor, "batch pixels latent"]
 SingularValues = Float[Tensor, "batch values"]
 PerSample = Float[Tensor, " batch"]
 Along = Float[Tensor, "batch points"]
+Curves = Float[Tensor, "batch points latent"]
 
 Decoder = Callable[[Tensor], Tensor]
 """Any map from a batch of latents ``[batch, latent]`` to a batch of outputs ``[batch, *output]``.

@@ -23,18 +23,16 @@ from torch import Tensor
 from torch.autograd.functional import jvp as reverse_jvp
 from torch.func import jvp
 
-from lib.measures.axes import Decoder, Latents, PerSample
+from lib.measures.axes import Curves, Decoder, Latents, PerSample
+from lib.measures.curves import ROWS, curve_length, output_steps, straight
 from lib.measures.jacobian import FORWARD_MODE, jacobian, singular_values
 from lib.measures.minimise import minimise
-
-ROWS = 2048
-"""points decoded in one pass"""
 
 
 class Path(NamedTuple):
     """A curve from each start to its end, and how far to trust that it is the shortest."""
 
-    z: Float[Tensor, "batch points latent"]
+    z: Curves
     length: PerSample
     """output units"""
     converged: Bool[Tensor, " batch"]
@@ -44,7 +42,12 @@ class Path(NamedTuple):
 
 
 def stacked(mean: Decoder, deviation: Decoder) -> Decoder:
-    r"""The map :math:`z \mapsto (\mu(z), \sigma(z))`, whose pull-back metric is the expected metric of the two."""
+    r"""The map :math:`z \mapsto (\mu(z), \sigma(z))`, whose pull-back metric is the expected metric of the two.
+
+    Example:
+        >>> stacked(torch.sin, torch.cos)(torch.zeros(1, 2))
+        tensor([[0., 0., 1., 1.]])
+    """
     return lambda z: torch.cat([mean(z).flatten(1), deviation(z).flatten(1)], 1)
 
 
@@ -66,23 +69,13 @@ def metric(decoder: Decoder, z: Latents, *, chunk: int | None = None) -> Float[T
 
 
 def log_measure(decoder: Decoder, z: Latents, *, chunk: int | None = None) -> PerSample:
-    r"""Log of the magnification :math:`\sqrt{\det M(z)}`: the output volume of a unit of latent volume."""
-    return singular_values(decoder, z, chunk=chunk).log().sum(1)
+    r"""Log of the magnification :math:`\sqrt{\det M(z)}`: the output volume of a unit of latent volume.
 
-
-@torch.no_grad()
-def curve_length(decoder: Decoder, z: Float[Tensor, "batch points latent"]) -> PerSample:
-    r"""Length :math:`\sum_k \|f(z_{k+1}) - f(z_k)\|` of curves, in output units.
-
-    Chords are never longer than the curve; the error falls with the square of the distance between points.
+    Example:
+        >>> log_measure(lambda z: 3 * z, torch.zeros(1, 2)).exp()
+        tensor([9.])
     """
-    parts = z.split(max(1, ROWS // z.shape[1]))
-    return torch.cat([_chords(decoder, part).sum(1) for part in parts])
-
-
-def straight(z0: Latents, z1: Latents, n: int) -> Float[Tensor, "batch points latent"]:
-    """The straight lines between two sets of latents, ``n`` points each."""
-    return z0[:, None] + torch.linspace(0, 1, n, dtype=z0.dtype, device=z0.device)[:, None] * (z1 - z0)[:, None]
+    return singular_values(decoder, z, chunk=chunk).log().sum(1)
 
 
 def shortest_path(
@@ -94,7 +87,7 @@ def shortest_path(
     degree: int = 8,
     steps: int = 100,
     tolerance: float = 1e-5,
-    start: Float[Tensor, "batch points latent"] | None = None,
+    start: Curves | None = None,
 ) -> Path:
     r"""Shortest paths between pairs of latents, all side by side, by minimising their energy.
 
@@ -102,27 +95,35 @@ def shortest_path(
               E(c) = (n - 1) \sum_i \| f(\gamma(t_{i+1})) - f(\gamma(t_i)) \|^2
 
     with normalised Legendre polynomials P on [0, 1]. The energy is at least the squared length, and equal to it at
-    constant speed; it needs no Jacobian. What is found is the minimum that the start leads to: there may be others, if
-    the start cannot be bent into them.
+    constant speed; it needs no Jacobian. The result is a local minimum, which depends on the start: a shorter path on
+    the other side of an obstacle is not found.
 
     Args:
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``, differentiable.
         z0: starts.
         z1: ends, of the same shape.
-        n: points of each path.
-        degree: of P, at most; more can follow sharper bends.
-        steps: iterations of L-BFGS, at most.
+        n: number of points of each path.
+        degree: the largest degree of P; a larger one can follow sharper bends.
+        steps: the largest number of iterations of L-BFGS.
         tolerance: relative decrease of the energy in a step, below which a path has converged.
-        start: first curves; by default straight lines.
+        start: curves to start from; by default straight lines.
 
     Raises:
-        ValueError: the shapes differ, or there are fewer than three points.
+        ValueError: the shapes differ, there are fewer than three points, or ``degree < 1``.
 
     Source: Arvanitidis et al. 2018, section 2; the paper solves the equivalent differential equation, which
     :func:`boundary_value` does.
+
+    Example:
+        There is a hill between the ends, and the way around it is shorter.
+
+        >>> hill = lambda z: torch.cat([z, 3 * (-z.square().sum(1, keepdim=True)).exp()], 1)
+        >>> ends = torch.tensor([[[-2.0, 0.1]], [[2.0, 0.1]]])
+        >>> curve_length(hill, straight(*ends, 65)), shortest_path(hill, *ends, n=65).length
+        (tensor([7.3582]), tensor([4.8791]))
     """
-    bumps, slopes = _basis(z0, z1, n, degree)
     lines = straight(z0, z1, n)
+    bumps, slopes = _basis(z0, n, degree)
     bends = torch.zeros_like(lines) if start is None else start - lines
     first = (torch.linalg.pinv(bumps) @ bends).flatten(1)
     parts = []
@@ -131,7 +132,7 @@ def shortest_path(
 
         def energy(c: Tensor, rows: Tensor, line: Tensor = line) -> Tensor:
             curve = line[rows] + bumps @ c.unflatten(1, (degree, -1))
-            return (n - 1) * _chords(decoder, curve, squared=True).sum(1)
+            return (n - 1) * output_steps(decoder, curve).square().sum(2).sum(1)
 
         c, least, converged = minimise(energy, near, steps, tolerance)
         c = c.unflatten(1, (degree, -1)).where(least.isfinite()[:, None, None], torch.nan)
@@ -141,7 +142,7 @@ def shortest_path(
 
 
 def boundary_value(
-    decoder: Decoder, z0: Latents, z1: Latents, *, n: int = 33, tolerance: float = 1e-3, guess: Tensor | None = None
+    decoder: Decoder, z0: Latents, z1: Latents, *, n: int = 33, tolerance: float = 1e-3, guess: Curves | None = None
 ) -> Path:
     r"""Geodesics as solutions of their differential equation, one pair after the other: slow, and independent.
 
@@ -154,13 +155,17 @@ def boundary_value(
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``, twice differentiable.
         z0: starts.
         z1: ends, of the same shape.
-        n: points of each path, and of the solver's first mesh.
-        tolerance: relative residual of the equation.
-        guess: first curves, ``[batch, n, latent]``; by default straight lines.
+        n: number of points of each path, and of the solver's first mesh.
+        tolerance: the largest relative residual of the equation.
+        guess: curves to start from, ``[batch, n, latent]``; by default straight lines.
+
+    Example:
+        >>> boundary_value(lambda z: 2 * z, torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).length
+        tensor([10.])
     """
-    _check(z0, z1, n)
     like, latent, mesh = z0, z0.shape[1], np.linspace(0, 1, n)
-    guess = straight(z0, z1, n) if guess is None else guess
+    lines = straight(z0, z1, n)
+    guess = lines if guess is None else guess
     curves, velocities, ended = [], [], []
     for ends, curve in zip(torch.stack([z0, z1], 1).double().cpu().numpy(), guess.double().cpu().numpy(), strict=True):
 
@@ -177,17 +182,24 @@ def boundary_value(
 
         first = np.concatenate([curve, np.gradient(curve, mesh, axis=0)], 1).T
         with np.errstate(all="ignore"):  # it reports what went wrong by its status
-            found = solve_bvp(change, gap, mesh, first, tol=tolerance, max_nodes=10 * n)
-        state = found.sol(mesh) if np.isfinite(found.y).all() else np.full((2 * latent, n), np.nan)
+            solution = solve_bvp(change, gap, mesh, first, tol=tolerance, max_nodes=10 * n)
+        state = solution.sol(mesh) if np.isfinite(solution.y).all() else np.full((2 * latent, n), np.nan)
         curves.append(torch.from_numpy(state[:latent].T).to(like))
         velocities.append(torch.from_numpy(state[latent:, 0]).to(like))
-        ended.append(bool(found.success))
+        ended.append(bool(solution.success))
     return _path(decoder, torch.stack(curves), torch.tensor(ended, device=z0.device), torch.stack(velocities))
 
 
 @torch.no_grad()
 def acceleration(decoder: Decoder, z: Latents, velocity: Latents) -> Latents:
-    r"""The acceleration :math:`- M^{-1} J^T H[v, v]` of a geodesic through ``z`` with velocity ``v``."""
+    r"""The acceleration :math:`- M^{-1} J^T H[v, v]` of a geodesic through ``z`` with velocity ``v``.
+
+    Example:
+        On a circle, whose latent is the angle, a geodesic keeps its speed.
+
+        >>> acceleration(lambda z: torch.cat([z.sin(), z.cos()], 1), torch.ones(1, 1), torch.ones(1, 1)).abs()
+        tensor([[0.]])
+    """
 
     def slope(at: Tensor) -> Tensor:
         return jvp(decoder, (at,), (velocity.clone(),))[1]
@@ -206,26 +218,12 @@ def _path(decoder: Decoder, z: Tensor, converged: Tensor, velocity: Tensor) -> P
     return Path(z, length, converged & length.isfinite(), velocity * scaled[:, None])
 
 
-def _chords(decoder: Decoder, z: Tensor, *, squared: bool = False) -> Float[Tensor, "batch pieces"]:
-    outputs = decoder(z.flatten(0, 1)).reshape(*z.shape[:2], -1)
-    pieces = outputs.diff(dim=1).square().sum(2)
-    return pieces if squared else pieces.sqrt()
-
-
-def _basis(
-    z0: Tensor, z1: Tensor, n: int, degree: int
-) -> tuple[Float[Tensor, "points degrees"], Float[Tensor, " degrees"]]:
+def _basis(z: Tensor, n: int, degree: int) -> tuple[Float[Tensor, "points degrees"], Float[Tensor, " degrees"]]:
     """Integrals of normalised Legendre polynomials: zero at both ends; and their slopes at the start."""
-    _check(z0, z1, n, degree)
+    if degree < 1:
+        raise ValueError(f"degree must be at least 1, got {degree}")
     degrees = np.arange(1, degree + 1)
     scale = np.sqrt(2 * (2 * degrees + 1))
     values = legvander(np.linspace(-1, 1, n), degree + 1)
     bumps = (values[:, 2:] - values[:, :-2]) / scale
-    return torch.from_numpy(bumps).to(z0), torch.from_numpy(scale * (-1.0) ** degrees).to(z0)
-
-
-def _check(z0: Tensor, z1: Tensor, n: int, degree: int = 1) -> None:
-    if z0.shape != z1.shape or z0.ndim != 2:
-        raise ValueError(f"both ends must be [batch, latent] of one shape, got {list(z0.shape)} and {list(z1.shape)}")
-    if n < 3 or degree < 1:
-        raise ValueError(f"a path needs at least 3 points and degree 1, got n={n}, degree={degree}")
+    return torch.from_numpy(bumps).to(z), torch.from_numpy(scale * (-1.0) ** degrees).to(z)

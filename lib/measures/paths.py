@@ -1,6 +1,6 @@
 """Density along paths: arclength, the dip between two points, the decay about one.
 
-A path is straight in latent space and measured in output space: every radius and midpoint is an arclength, summed over
+A path is given in latent space and measured in output space: every radius and midpoint is an arclength, summed over
 chords between samples, in output units.
 """
 
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from lib.measures.axes import Along, Decoder, Latents, PerSample
+from lib.measures.axes import Along, Curves, Decoder, Latents, PerSample
+from lib.measures.curves import arclength, fractions, halfway, interpolate, line, middle, straight
 from lib.measures.density import log_density, log_density_from
 from lib.measures.jacobian import singular_system
 
@@ -36,53 +36,34 @@ def line_density(
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
         z0: where the paths start, ``[batch, latent]``.
         z1: where they end, of the same shape.
-        n: samples per path, equally spaced in latent space.
-        rank: singular values in the density, fixed along the path; by default all.
+        n: number of samples of each path, equally spaced in latent space.
+        rank: number of singular values in the density, fixed along the path; by default all.
         chunk: points at a time, see :func:`lib.measures.jacobian.jacobian`.
 
     Raises:
         ValueError: the shapes differ, ``n < 3``, or ``rank`` is more than the decoder has somewhere on a path.
+
+    Example:
+        >>> line_density(torch.exp, torch.zeros(1, 1), torch.ones(1, 1), n=3).s
+        tensor([[0.0000, 0.6487, 1.7183]])
     """
-    t = _fractions(z0, z1, n)
-    points = _along(z0, z1 - z0, t)
-    log_p = log_density(decoder, points.flatten(0, 1), rank, chunk=chunk)
-    return Curve(arclength(decoder, z0, z1 - z0, t), log_p.view(len(z0), n))
-
-
-@torch.no_grad()
-def arclength(decoder: Decoder, z: Latents, step: Latents, t: Along) -> Along:
-    r"""Arclength :math:`s_k = \sum_{j < k} \|f(z + t_{j+1} v) - f(z + t_j v)\|` of a path, with :math:`s_0 = 0`.
-
-    The sum in the paper's procedures has its index off by one (there :math:`s_1 = 0`, and :math:`s_k` starts with the
-    step from :math:`x_1` to :math:`x_2`); this is what they mean.
-
-    Args:
-        decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
-        z: where the paths start.
-        step: their directions ``v``.
-        t: the samples of each path, ascending, in units of ``step``.
-    """
-    parts = []
-    for start, direction, samples in zip(z.split(16), step.split(16), t.split(16), strict=True):
-        points = _along(start, direction, samples)
-        outputs = decoder(points.flatten(0, 1)).reshape(*points.shape[:2], -1)
-        chords = outputs.diff(dim=1).norm(dim=2)
-        parts.append(torch.cat([torch.zeros_like(chords[:, :1]), chords.cumsum(1)], dim=1))
-    return torch.cat(parts)
+    curve = straight(z0, z1, n)
+    log_p = log_density(decoder, curve.flatten(0, 1), rank, chunk=chunk)
+    return Curve(arclength(decoder, curve), log_p.view(len(z0), n))
 
 
 def midpoint(decoder: Decoder, z0: Latents, z1: Latents, *, n: int = 65) -> Latents:
-    """The latent halfway along the path *in arclength*, which is rarely the mean of its ends.
+    """The latent halfway along the straight path *in arclength*, which is rarely the mean of its ends.
 
     Raises:
         ValueError: the shapes differ, ``n < 3``, or a path has no length.
+
+    Example:
+        >>> midpoint(torch.exp, torch.zeros(1, 1), torch.ones(1, 1))
+        tensor([[0.6201]])
     """
-    t = _fractions(z0, z1, n)
-    s = arclength(decoder, z0, z1 - z0, t)
-    flat = s[:, -1] == 0
-    if flat.any():
-        raise ValueError(f"{int(flat.sum())} of {len(z0)} paths have no length: the decoder is constant on them")
-    return z0 + _when(s, t, s[:, -1:] / 2) * (z1 - z0)
+    s = arclength(decoder, straight(z0, z1, n))
+    return z0 + interpolate(s, fractions(z0, n), halfway(s)) * (z1 - z0)
 
 
 def dip(decoder: Decoder, z0: Latents, z1: Latents, *, rank: int | None = None, n: int = 65) -> PerSample:
@@ -93,10 +74,32 @@ def dip(decoder: Decoder, z0: Latents, z1: Latents, *, rank: int | None = None, 
     Positive where the density falls between the ends, as it does between memorised points. Feiszli 2017, section 5.3.
     The midpoint is found on ``n`` samples; the density there is exact. Arguments and errors are those of
     :func:`line_density` and :func:`midpoint`.
+
+    Example:
+        A linear map has the prior's dip: minus a quarter of the squared distance.
+
+        >>> dip(lambda z: 3 * z, torch.tensor([[-1.0]]), torch.tensor([[1.0]]))
+        tensor([-1.])
     """
-    middle = midpoint(decoder, z0, z1, n=n)
-    start, end, centre = log_density(decoder, torch.cat([z0, z1, middle]), rank).chunk(3)
-    return start + end - 2 * centre
+    return _second_difference(decoder, z0, z1, midpoint(decoder, z0, z1, n=n), rank)
+
+
+def dip_along(decoder: Decoder, curve: Curves, *, rank: int | None = None) -> PerSample:
+    """:func:`dip` along any curves, such as shortest paths, given by their samples.
+
+    Raises:
+        ValueError: a curve has no length, or as in ``log_density``.
+
+    Example:
+        >>> dip_along(lambda z: 3 * z, straight(torch.tensor([[-1.0]]), torch.tensor([[1.0]]), 65))
+        tensor([-1.])
+    """
+    return _second_difference(decoder, curve[:, 0], curve[:, -1], middle(decoder, curve), rank)
+
+
+def _second_difference(decoder: Decoder, z0: Latents, z1: Latents, centre: Latents, rank: int | None) -> PerSample:
+    start, end, between = log_density(decoder, torch.cat([z0, z1, centre]), rank).chunk(3)
+    return start + end - 2 * between
 
 
 def decay(
@@ -112,6 +115,10 @@ def decay(
 
     A path that never travels a radius within ``reach`` has no decay: it is NaN, to be counted, not left out in silence
     (:func:`lib.measures.intervals.estimate` does).
+
+    Example:
+        >>> decay(lambda z: z, torch.zeros(1, 2), radii=(0.5, 1.0))
+        tensor([-0.7500])
     """
     return decay_by_radius(decoder, z, rank=rank, radii=radii, direction=direction, reach=reach).mean(1)
 
@@ -135,16 +142,21 @@ def decay_by_radius(
     Args:
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
         z: the points.
-        rank: singular values in the density; by default all.
-        radii: arclengths, in output units.
-        direction: index of the singular vector, zero being the largest.
-        reach: latent units searched on either side.
+        rank: number of singular values in the density; by default all.
+        radii: arclengths at which the density is compared with that of the point, in output units.
+        direction: index of the singular vector; zero belongs to the largest singular value.
+        reach: how far the search goes on either side, in latent units.
 
     Returns:
         ``[batch, radii]``, NaN where the path does not travel the radius within ``reach`` on both sides.
 
     Raises:
-        ValueError: no radius or one that is not positive, ``reach`` not positive, or as in ``log_density``.
+        ValueError: there is no radius, a radius or ``reach`` is not positive, ``direction`` does not exist, or as in
+            ``log_density``.
+
+    Example:
+        >>> decay_by_radius(lambda z: z, torch.zeros(1, 2), radii=(0.5, 1.0))
+        tensor([[-0.5000, -1.0000]])
     """
     latent = z.shape[-1]
     if not 0 <= direction < latent:
@@ -164,7 +176,13 @@ def decay_along(
     *,
     reach: float = REACH,
 ) -> Along:
-    """:func:`decay_by_radius` along any direction ``step``, given the log density ``centre`` at the points."""
+    """:func:`decay_by_radius` along any direction ``step``, given the log density ``centre`` at the points.
+
+    Example:
+        >>> z, step = torch.zeros(1, 2), torch.tensor([[0.0, 1.0]])
+        >>> decay_along(lambda z: z, z, step, log_density(lambda z: z, z), None, [0.5, 1.0])
+        tensor([[-0.5000, -1.0000]])
+    """
     if not radii or min(radii) <= 0 or not reach > 0:
         raise ValueError(f"radii and reach must be positive, got radii={list(radii)}, reach={reach}")
     forward = travel(decoder, z, step, radii, reach=reach)
@@ -190,28 +208,13 @@ def travel(
     Returns:
         ``t``, ``[batch, radii]``, with arclength from ``z`` to ``z + t step`` equal to the radius; NaN where ``reach``
         does not suffice.
+
+    Example:
+        >>> travel(lambda z: 2 * z, torch.zeros(1, 1), torch.ones(1, 1), [1.0, 20.0])
+        tensor([[0.5000,    nan]])
     """
     # Cubic spacing: fine where singular values are large and radii are met early, coarse at the far end.
     t = (reach * torch.linspace(0, 1, n, dtype=z.dtype, device=z.device) ** 3).expand(len(z), n)
-    s = arclength(decoder, z, step, t)
+    s = arclength(decoder, line(z, step, t))
     targets = torch.tensor(radii, dtype=z.dtype, device=z.device).expand(len(z), -1)
-    return torch.where(s[:, -1:] >= targets, _when(s, t, targets), torch.nan)
-
-
-def _when(s: Tensor, t: Tensor, targets: Tensor) -> Tensor:
-    """Invert ``s(t)``, monotone and sampled, at the targets of each row, linearly between samples."""
-    right = torch.searchsorted(s.contiguous(), targets.contiguous()).clamp(1, s.shape[1] - 1)
-    (s0, s1), (t0, t1) = ((rows.gather(1, right - 1), rows.gather(1, right)) for rows in (s, t))
-    return t0 + (t1 - t0) * (targets - s0) / (s1 - s0)
-
-
-def _along(z: Tensor, step: Tensor, t: Tensor) -> Tensor:
-    return z[:, None] + t[..., None] * step[:, None]
-
-
-def _fractions(z0: Tensor, z1: Tensor, n: int) -> Tensor:
-    if z0.shape != z1.shape or z0.ndim != 2:
-        raise ValueError(f"both ends must be [batch, latent] of one shape, got {list(z0.shape)} and {list(z1.shape)}")
-    if n < 3:
-        raise ValueError(f"a path needs at least 3 samples, got n={n}")
-    return torch.linspace(0, 1, n, dtype=z0.dtype, device=z0.device).expand(len(z0), n)
+    return torch.where(s[:, -1:] >= targets, interpolate(s, t, targets), torch.nan)

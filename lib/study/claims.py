@@ -1,7 +1,7 @@
 """What was published, what this run found, and what follows: the lines of the scorecard.
 
-``book/claims.yml`` lists the claims. The verdict follows from the interval alone: inside the accepted range the claim
-reproduced, wholly outside it did not, across the border it is undecided.
+``book/claims`` lists the claims, a file for each notebook. The verdict follows from the interval alone: inside the
+accepted range the claim reproduced, wholly outside it did not, across the border it is undecided.
 """
 
 import json
@@ -12,13 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import torch
 import yaml
 from IPython.display import Markdown
 
-from lib.measures.intervals import Estimate
+from lib.measures.intervals import Estimate, number
 from lib.models.data import ROOT, Dataset
 from lib.models.store import write_atomically
+from lib.study import tables
+
+CLAIMS = ROOT / "book" / "claims"
 
 VERDICTS = {
     "reproduced": "✔ reproduced",
@@ -31,9 +35,9 @@ VERDICTS = {
 class Claim(NamedTuple):
     """One line of the scorecard: a published statement and the rule by which a run decides it."""
 
-    chapter: str
+    notebook: str
     value: str
-    """name of the chapter's value that decides"""
+    """name of the notebook's value that decides"""
     claim: str
     where: str
     published: str
@@ -45,23 +49,24 @@ class Claim(NamedTuple):
     """why that range"""
 
 
-def claims(path: Path = ROOT / "book" / "claims.yml") -> list[Claim]:
-    """All claims.
+def claims(notebook: str) -> list[Claim]:
+    """The claims of a notebook; none if it has no file of them.
 
     Raises:
         ValueError: an entry with other fields than those of :class:`Claim`, or an empty range.
     """
-    found = []
-    for entry in yaml.safe_load(path.read_text()):
+    path, listed = CLAIMS / f"{notebook}.yml", []
+    for entry in yaml.safe_load(path.read_text()) if path.exists() else []:
         low, high = (
-            math.inf * sign if end is None else end for sign, end in zip((-1, 1), entry.pop("range"), strict=True)
+            math.inf * sign if end is None else float(end)
+            for sign, end in zip((-1, 1), entry.pop("range"), strict=True)
         )
-        if set(entry) != set(Claim._fields) - {"low", "high"} or not low < high:
+        if set(entry) != set(Claim._fields) - {"notebook", "low", "high"} or not low < high:
             raise ValueError(
-                f"{path.name}: {entry} needs exactly {', '.join(Claim._fields[:-3])}, range: [low, high], why"
+                f"{path.name}: {entry} needs exactly {', '.join(Claim._fields[1:-3])}, range: [low, high], why"
             )
-        found.append(Claim(**entry, low=low, high=high))
-    return found
+        listed.append(Claim(notebook, **entry, low=low, high=high))
+    return listed
 
 
 def verdict(claim: Claim, ours: Estimate | None) -> str:
@@ -73,33 +78,35 @@ def verdict(claim: Claim, ours: Estimate | None) -> str:
     return "did not reproduce" if ours.high < claim.low or claim.high < ours.low else "undecided"
 
 
-def table(chapter: str, values: Mapping[str, Estimate | float]) -> Markdown:
-    """The claims of a chapter as a table: published, ours, interval, verdict."""
-    rows = [row(claim, values) for claim in claims() if claim.chapter == chapter]
-    return Markdown("\n".join([*HEADER, *rows]))
+def frame(notebook: str, values: Mapping[str, Estimate | float]) -> pd.DataFrame:
+    """The claims of a notebook: published, ours, interval, accepted range, verdict."""
+    return tables.rows(COLUMNS, [_row(claim, values) for claim in claims(notebook)])
 
 
-HEADER = ("| claim | published | ours | 95 % interval | accepted | verdict |", "|---|---|---|---|---|---|")
+def table(notebook: str, values: Mapping[str, Estimate | float]) -> Markdown:
+    """:func:`frame` as a page shows it."""
+    return tables.show(frame(notebook, values))
 
 
-def row(claim: Claim, values: Mapping[str, Estimate | float]) -> str:
-    """One line of the table."""
+COLUMNS = ("claim", "published", "ours", "95 % interval", "accepted", "verdict")
+
+
+def _row(claim: Claim, values: Mapping[str, Estimate | float]) -> list[str]:
     ours = as_estimate(values.get(claim.value))
-    numbers = ("–", "–")
+    middle, interval = "–", "–"
     if ours is not None:
         counted = f" (n = {ours.n}" + (f", {ours.missing} without a value)" if ours.missing else ")") if ours.n else ""
-        numbers = (
-            f"{ours.value:.3g} {claim.unit}{counted}",
-            f"[{ours.low:.3g}, {ours.high:.3g}]" if ours.n else "–",
-        )
+        middle = f"{number(ours.value)} {claim.unit}{counted}"
+        interval = f"[{number(ours.low)}, {number(ours.high)}]" if ours.n else "–"
     accepted = f"{_range(claim)}: {claim.why}"
-    cells = [f"{claim.claim} ({claim.where})", claim.published, *numbers, accepted, VERDICTS[verdict(claim, ours)]]
-    return f"| {' | '.join(cells)} |"
+    return [
+        f"{claim.claim} ({claim.where})", claim.published, middle, interval, accepted, VERDICTS[verdict(claim, ours)]
+    ]  # fmt: skip
 
 
 def estimates(record: Mapping[str, Mapping]) -> dict[str, Estimate]:
     """The numbers of a run, from its record; none from an empty one."""
-    return {name: Estimate(**number) for name, number in record.get("values", {}).items()}
+    return {name: Estimate(**entry) for name, entry in record.get("values", {}).items()}
 
 
 def as_estimate(value: Estimate | float | None) -> Estimate | None:
@@ -108,30 +115,30 @@ def as_estimate(value: Estimate | float | None) -> Estimate | None:
 
 
 def write_values(
-    folder: str, chapter: str, values: Mapping[str, Estimate | float], dataset: Dataset | None, device: torch.device
+    folder: str, notebook: str, values: Mapping[str, Estimate | float], dataset: Dataset | None, device: torch.device
 ) -> Path:
-    """Write a chapter's numbers, and what only its own process knows: data, device, peak memory.
+    """Write a notebook's numbers, and what only its own process knows: data, device, peak memory.
 
     Raises:
         ValueError: a value that is NaN or infinite, by name.
     """
     numbers = {name: as_estimate(value) for name, value in values.items()}
-    bad = [name for name, number in numbers.items() if number is None or not all(map(math.isfinite, number))]
+    bad = [name for name, value in numbers.items() if value is None or not all(map(math.isfinite, value))]
     if bad:
-        raise ValueError(f"{chapter}: not a finite number: {', '.join(bad)}")
+        raise ValueError(f"{notebook}: not a finite number: {', '.join(bad)}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     content = {
-        "values": {name: number._asdict() for name, number in numbers.items()},
+        "values": {name: value._asdict() for name, value in numbers.items()},
         "dataset": {"name": dataset.name, "sha256": dataset.digest} if dataset else None,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "peak_memory_bytes": peak,
     }
-    path = ROOT / folder / f"{chapter}.values.json"
+    path = ROOT / folder / f"{notebook}.values.json"
     write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
     return path
 
 
 def _range(claim: Claim) -> str:
     if math.isinf(claim.low):
-        return f"≤ {claim.high:g}"
-    return f"≥ {claim.low:g}" if math.isinf(claim.high) else f"{claim.low:g} to {claim.high:g}"
+        return f"≤ {number(claim.high)}"
+    return f"≥ {number(claim.low)}" if math.isinf(claim.high) else f"{number(claim.low)} to {number(claim.high)}"

@@ -4,13 +4,18 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from cycler import cycler
+from IPython.display import display
+
+from lib.measures.intervals import Estimate
 
 MEMORISED = {"color": "#b2182b", "linestyle": "-", "label": "memorised"}
 """The model of few images: red and solid, as in the paper ("solid is overfit"), through the whole book."""
 WELL_TRAINED = {"color": "#2166ac", "linestyle": "--", "label": "well trained"}
 """The model of all images: blue and dashed."""
+
+WIDTH = 7.0
+"""inches across a page, of every figure: so that a point is as large in all of them"""
 
 COLOURS = (
     "#0072b2",
@@ -24,21 +29,40 @@ COLOURS = (
 
 
 def style() -> None:
-    """Set the style of all figures in a notebook."""
-    sns.set_theme(context="notebook", style="ticks", font="DejaVu Sans")
+    """Set the style of all figures in a notebook: nothing below 9 points, and a background that follows the page's."""
     plt.rcParams.update(
         {
+            "axes.facecolor": "none",
+            "axes.labelsize": 10,
             "axes.prop_cycle": cycler(color=COLOURS),
-            "axes.spines.top": False,
             "axes.spines.right": False,
-            "figure.dpi": 110,
-            "figure.figsize": (7.5, 3.6),
+            "axes.spines.top": False,
+            "axes.titlesize": 10,
             "figure.constrained_layout.use": True,
-            "legend.frameon": False,
+            "figure.dpi": 200,
+            "figure.facecolor": "none",
+            "figure.figsize": (WIDTH, 3.4),
             "font.size": 10,
             "image.cmap": "gray",
+            "legend.fontsize": 9,
+            "legend.frameon": False,
+            "savefig.facecolor": "none",
+            "xtick.labelsize": 9,
+            "ytick.labelsize": 9,
         }
     )
+
+
+def show(figure: plt.Figure, alt: str) -> None:
+    """Show a figure with the text that stands for it where it is not seen, and close it.
+
+    Its smallest text, in points, and its number of panels go with it, for the tests of the book.
+    """
+    texts = [text for text in figure.findobj(plt.Text) if text.get_visible() and text.get_text().strip()]
+    panels = [axis for axis in figure.axes if axis.axison and axis.get_label() != "<colorbar>"]
+    notes = {"alt": alt, "points": min((text.get_fontsize() for text in texts), default=12.0), "panels": len(panels)}
+    display(figure, metadata={"image/png": notes})
+    plt.close(figure)
 
 
 def image_strip(axis: plt.Axes, images: np.ndarray, title: str = "") -> None:
@@ -46,7 +70,7 @@ def image_strip(axis: plt.Axes, images: np.ndarray, title: str = "") -> None:
     if images.ndim == 4:
         images = np.moveaxis(images, 1, -1)
     axis.imshow(np.concatenate(list(images), axis=1).squeeze(), aspect="equal", interpolation="nearest")
-    axis.set_title(title, fontsize="small", loc="left")
+    axis.set_title(title, fontsize=9, loc="left")
     axis.set_axis_off()
 
 
@@ -55,6 +79,24 @@ def band(axis: plt.Axes, x: Sequence[float], values: np.ndarray, *, look: dict) 
     low, high = np.nanquantile(values, (0.25, 0.75), axis=0)
     axis.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
     axis.plot(x, np.nanmean(values, axis=0), **look)
+
+
+def estimates(
+    axis: plt.Axes, x: Sequence[float], values: Sequence[Estimate], *, filled: bool = False, **look: object
+) -> None:
+    """Estimates over ``x`` with their intervals: as bars, or filled between."""
+    middle, low, high = np.array([value[:3] for value in values]).T
+    if filled:
+        axis.plot(x, middle, **look)
+        axis.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
+    else:
+        axis.errorbar(x, middle, [middle - low, high - middle], capsize=2, **look)
+
+
+def label(axis: plt.Axes, text: str, x: float, y: float, *, left: bool = False, **look: object) -> None:
+    """A text just above a point, to its right or to its left."""
+    where = {"xytext": (-4 if left else 4, 4), "ha": "right" if left else "left"}
+    axis.annotate(text, (x, y), textcoords="offset points", **where, **look)
 
 
 def published(axis: plt.Axes, *values: float, horizontal: bool = True) -> None:
@@ -74,36 +116,34 @@ def extremes(axes: Sequence[plt.Axes], images: np.ndarray, scores: np.ndarray) -
         image_strip(axis, images[chosen], f"{name}: {scores[chosen[0]]:.1f} to {scores[chosen[-1]]:.1f} nats")
 
 
-def outlier_bins(axes: Sequence[plt.Axes], log_p: np.ndarray, high: np.ndarray, images: np.ndarray) -> None:
+def outlier_bins(
+    axes: Sequence[plt.Axes],
+    centres: np.ndarray,
+    width: float,
+    regular: np.ndarray,
+    high: np.ndarray,
+    share: np.ndarray,
+) -> None:
     """Where the highly memorised images lie among all, by log probability.
 
     Args:
-        axes: three: the counts (with the number of high ones above each bar), their share, and images from every other
-            bin: a regular one above a high one, where there are such.
-        log_p: of every image, nats.
-        high: which are highly memorised.
-        images: ``[n, channels, height, width]`` in [0, 1].
+        axes: two: the images of either kind, the highly memorised ones on top, and their share below.
+        centres: of the bins, nats.
+        width: of a bin, nats.
+        regular: how many images of each bin are not highly memorised.
+        high: how many are.
+        share: of the bin's images that are.
     """
-    edges = np.histogram_bin_edges(log_p, 14)
-    which = np.clip(np.digitize(log_p, edges) - 1, 0, len(edges) - 2)
-    centres, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
-    total, marked = (np.bincount(which[mask], minlength=len(centres)) for mask in (high | ~high, high))
-    axes[0].bar(centres, total - marked, width, color=COLOURS[4], edgecolor="w", label="regular")
-    above = {"bottom": total - marked, "color": COLOURS[5], "edgecolor": "w", "label": "highly memorised"}
-    axes[0].bar(centres, marked, width, **above)
-    for x, count, of in zip(centres, marked, total, strict=True):
-        axes[0].annotate(str(count), (x, of), ha="center", va="bottom", fontsize="x-small")
-    share = np.divide(marked, total, out=np.zeros(len(total)), where=total > 0)
-    axes[1].bar(centres, share, width, color=COLOURS[5], edgecolor="w")
-    for index in range(0, len(centres), 2):
-        for row, mask in enumerate((~high, high)):
-            found = np.flatnonzero((which == index) & mask)
-            if len(found):
-                box = (centres[index] - width, centres[index] + width, -row - 1, -row)
-                axes[2].imshow(np.moveaxis(images[found[0]], 0, -1).squeeze(), extent=box, aspect="auto")
-    axes[2].set(xlim=axes[0].get_xlim(), ylim=(-2, 0), yticks=(-0.5, -1.5), yticklabels=("regular", "high"))
-    axes[2].tick_params(bottom=False, labelbottom=False, left=False)
-    axes[2].spines[:].set_visible(False)
+    axes[0].bar(centres, regular, 0.92 * width, color=COLOURS[4], label="regular")
+    axes[0].bar(centres, high, 0.92 * width, bottom=regular, color=COLOURS[1], label="highly memorised")
+    axes[0].set(ylabel="images")
+    axes[1].bar(centres, share, 0.92 * width, color=COLOURS[1])
+    axes[1].set(ylabel="highly memorised,\nshare of the bin", ylim=(0, 1))
+
+
+def label_end(axis: plt.Axes, x: float, y: float, text: str, color: str) -> None:
+    """The name of a curve to the right of its last point."""
+    axis.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", color=color, annotation_clip=False)
 
 
 def binned_means(

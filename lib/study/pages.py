@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import nbformat
 import yaml
 
 from lib.models.data import ROOT
-from lib.study import claims, parameters
+from lib.study import claims, parameters, tables
 from lib.study.runs import Job
 
 HTML = ROOT / "_build" / "html"
@@ -41,45 +42,74 @@ def render_one(run: tuple[Job, dict], output: Path) -> Path:
 
 
 def scorecard(records: Mapping[str, dict]) -> str:
-    """The scorecard as Markdown: every claim of every chapter that ran, decided by its run."""
-    lines = []
-    counts = dict.fromkeys(claims.VERDICTS, 0)
-    for chapter in dict.fromkeys(claim.chapter for claim in claims.claims()):
-        values = claims.estimates(records.get(chapter, {}))
-        rows = []
-        for claim in claims.claims():
-            if claim.chapter == chapter:
-                rows.append(claims.row(claim, values))
-                counts[claims.verdict(claim, values.get(claim.value))] += 1
-        title = chapter[3:].replace("_", " ").capitalize()
-        lines += [f"## {title}", f"Chapter: {{doc}}`../notebooks/{chapter}`", "", *claims.HEADER, *rows, ""]
-    total = ", ".join(f"{count} {claims.VERDICTS[name]}" for name, count in counts.items() if count)
+    """The scorecard as Markdown: every claim of every notebook, decided by its run."""
+    parts, counts = [], Counter()
+    for path in parameters.notebooks():
+        values = claims.estimates(records.get(path.stem, {}))
+        listed = claims.frame(path.stem, values)
+        if len(listed):
+            counts.update(listed["verdict"])
+            parts += [f"## {title(path)}", f"{{doc}}`../notebooks/{path.stem}`", tables.markdown(listed)]
+    total = ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims.VERDICTS.values() if counts[verdict])
     intro = (ROOT / "book" / "scorecard.md").read_text()
-    return f"{intro}\n**In this build:** {total}.\n\n" + "\n".join(lines)
+    return "\n\n".join([intro, f"**In this build:** {total}.", *parts, ""])
 
 
 def execution(runs: Sequence[tuple[Job, dict]]) -> str:
-    """What each chapter took, on what, from which commit, as Markdown."""
-    lines = ["| chapter | seconds | peak memory | device | commit | data |", "|---|---|---|---|---|---|"]
-    for job, record in sorted(runs, key=lambda run: run[0].notebook.stem):
-        data = (
-            f"{record['dataset']['name'].split('/')[-1]} `{record['dataset']['sha256'][:12]}`"
-            if record["dataset"]
-            else "–"
-        )
-        memory = f"{record['peak_memory_bytes'] / 2**30:.2f} GiB"
-        lines.append(
-            f"| {{doc}}`../notebooks/{job.notebook.stem}` | {record['seconds']:.0f} | {memory} | {record['device']} "
-            f"| `{record['commit']}` | {data} |"
-        )
-    versions = runs[0][1]["versions"]
-    lines += [
-        "",
-        "| software | version |",
-        "|---|---|",
-        *(f"| {name} | {version} |" for name, version in versions.items()),
-    ]
-    return f"{(ROOT / 'book' / 'execution.md').read_text()}\n" + "\n".join(lines) + "\n"
+    """What each notebook took, on what, from which commit, as Markdown."""
+    order = [path.stem for path in parameters.notebooks()]
+    columns = ("section", "seconds", "peak memory", "device", "commit", "data")
+    cells = [_took(job, record) for job, record in sorted(runs, key=lambda run: order.index(run[0].notebook.stem))]
+    took = tables.rows(columns, cells)
+    versions = tables.rows(("software", "version"), list(runs[0][1]["versions"].items()))
+    intro = (ROOT / "book" / "execution.md").read_text()
+    return "\n\n".join([intro, tables.markdown(took), tables.markdown(versions), ""])
+
+
+def _took(job: Job, record: Mapping) -> list[str]:
+    data = record["dataset"]
+    digest = f"{data['name'].split('/')[-1]} `{data['sha256'][:12]}`" if data else "–"
+    memory = f"{record['peak_memory_bytes'] / 2**30:.2f} GiB"
+    page = f"{{doc}}`../notebooks/{job.notebook.stem}`"
+    return [page, f"{record['seconds']:.0f}", memory, record["device"], f"`{record['commit']}`", digest]
+
+
+def title(notebook: Path) -> str:
+    """The first heading of a notebook."""
+    return nbformat.read(notebook, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
+
+
+def page(job: Job, record: Mapping) -> nbformat.NotebookNode:
+    """The notebook as a page shows it: today's prose, captions and verdicts around the outputs of its run."""
+    source, executed = (nbformat.read(path, as_version=4) for path in (job.notebook, job.output))
+    injected = [cell for cell in executed.cells if _tagged(cell, "injected-parameters")]
+    ran = [cell for cell in executed.cells if cell.cell_type == "code" and not _tagged(cell, "injected-parameters")]
+    outputs = iter([cell.outputs for cell in ran])
+    cells = []
+    for cell in source.cells:
+        cells.append(cell)
+        if cell.cell_type == "code":
+            cell.outputs = next(outputs)
+            _describe(cell)
+        if _tagged(cell, "claims"):
+            shown = claims.table(job.notebook.stem, claims.estimates(record))
+            cell.outputs = [nbformat.v4.new_output("display_data", {"text/markdown": shown.data})]
+        if _tagged(cell, "parameters"):
+            cells += injected
+    source.cells = cells
+    return source
+
+
+def _tagged(cell: nbformat.NotebookNode, tag: str) -> bool:
+    return tag in cell.metadata.get("tags", [])
+
+
+def _describe(cell: nbformat.NotebookNode) -> None:
+    """Move the alternative text that a run gave its figure to where the page takes it from."""
+    for output in cell.outputs:
+        for kind, notes in output.get("metadata", {}).items():
+            if kind.startswith("image/") and "alt" in notes:
+                cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["alt"] = notes["alt"]
 
 
 NOT_RUN = """```{{admonition}} Not run in this build
@@ -97,7 +127,7 @@ def _chapters(toc: dict) -> set[str]:
 def _stage_source(notebook: Path, folder: Path) -> None:
     """A notebook without outputs, which says so."""
     content = nbformat.read(notebook, as_version=4)
-    note = nbformat.v4.new_markdown_cell(NOT_RUN.format(name=notebook.stem[3:]), id="not-run")
+    note = nbformat.v4.new_markdown_cell(NOT_RUN.format(name=notebook.stem), id="not-run")
     content.cells.insert(1, note)
     nbformat.write(content, folder / notebook.name)
 
@@ -139,8 +169,8 @@ def _stage(runs: Sequence[tuple[Job, dict]], toc: dict, sources: Path) -> None:
     """Sources at the paths that they have in the repository, so that the buttons of a page point at them."""
     shutil.copytree(ROOT / "book", sources / "book")
     (sources / "notebooks").mkdir()
-    for job, _ in runs:
-        shutil.copy(job.output, sources / "notebooks" / job.notebook.name)
+    for job, record in runs:
+        nbformat.write(page(job, record), sources / "notebooks" / job.notebook.name)
     for name in _chapters(toc) - {job.notebook.stem for job, _ in runs}:
         _stage_source(parameters.find(name), sources / "notebooks")
     records = {job.notebook.stem: record for job, record in runs}

@@ -23,6 +23,7 @@ import yaml
 from lib.models.data import ACCEPTED, FOLDERS, ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
+CONTENTS = ROOT / "_toc.yml"
 BUILTINS = {"__builtins__": {}, "min": min, "max": max, "len": len}
 
 
@@ -45,18 +46,18 @@ class Parameter(NamedTuple):
 
 
 def notebooks() -> list[Path]:
-    """All notebooks, in the order of the book."""
-    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    """All notebooks, in the order of the book, which ``_toc.yml`` alone gives."""
+    parts = yaml.safe_load(CONTENTS.read_text())["parts"]
+    files = [entry["file"] for part in parts for entry in part["chapters"]]
+    return [ROOT / f"{file}.ipynb" for file in files if file.startswith("notebooks/")]
 
 
 def find(name: str) -> Path:
-    """A notebook by its file's name, with or without its number and its suffix."""
-    wanted = name.removesuffix(".ipynb")
-    names = {path.stem: path for path in notebooks()}
-    for stem, path in names.items():
-        if wanted in (stem, stem[3:]):
-            return path
-    raise Refused(f"unknown notebook {name!r}; accepted: {', '.join(stem[3:] for stem in names)}")
+    """A notebook by its file's name, with or without its suffix."""
+    known = {path.stem: path for path in notebooks()}
+    if name.removesuffix(".ipynb") not in known:
+        raise Refused(f"unknown notebook {name!r}; accepted: {', '.join(known)}")
+    return known[name.removesuffix(".ipynb")]
 
 
 def declared(path: Path) -> dict[str, Parameter]:

@@ -21,10 +21,12 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from lib.models.data import ROOT
-from lib.models.store import source_digest, write_atomically
-from lib.study import parameters
+from lib.models.store import write_atomically
+from lib.study import keys, parameters
 
 RUNS = ROOT / "_build" / "runs"
+SIDE_BY_SIDE = 4
+"""notebooks that run at the same time by default, where there are as many cores"""
 PACKAGES = ("torch", "numpy", "scipy", "scikit-dimension", "papermill", "jupyter-book")
 
 
@@ -147,7 +149,7 @@ def execute(job: Job, *, progress: bool = False, cluster: Executor | None = None
         "seconds": round(time.monotonic() - started, 1),
         "commit": commit(),
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
-        "key": key(job),
+        "key": _key(job),
         "notebook_sha256": hashlib.sha256(content).hexdigest(),
     }
     write_atomically(job.output, content)
@@ -157,22 +159,17 @@ def execute(job: Job, *, progress: bool = False, cluster: Executor | None = None
 
 
 def load(job: Job) -> dict | None:
-    """The record of a finished run of exactly this job, or None. A run on data of yours is always made anew."""
+    """The record of a finished run of exactly this job, or None."""
     try:
         record = json.loads(job.record.read_text())
         intact = hashlib.sha256(job.output.read_bytes()).hexdigest() == record["notebook_sha256"]
     except (FileNotFoundError, ValueError, KeyError):
         return None
-    ships = {job.parameters["dataset"], job.parameters.get("second", "")} <= {"mnist", "faces", ""}
-    return record if intact and record["key"] == key(job) and ships else None
+    return record if intact and record["key"] == _key(job) else None
 
 
-def key(job: Job) -> str:
-    """What a run depends on: notebook, parameters (but not where it runs), code and torch."""
-    code = [source_digest(ROOT / "lib"), source_digest(ROOT / "benchmarks"), importlib.metadata.version("torch")]
-    chosen = {name: value for name, value in job.parameters.items() if name != "scheduler"}
-    content = [job.notebook.read_text(), chosen, (ROOT / "book" / "claims.yml").read_text(), code]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _key(job: Job) -> str:
+    return keys.key(job.notebook, job.parameters, threads())
 
 
 def commit() -> str:
@@ -190,10 +187,10 @@ def commit() -> str:
 def threads() -> int:
     """Threads of each notebook: the machine's cores over the notebooks that run side by side by default.
 
-    It does not depend on how many really do, so that results do not either.
+    It depends neither on how many really do nor on how many there are, so that results do not either.
     """
     cores = os.cpu_count() or 1
-    return max(1, cores // min(cores, len(parameters.notebooks())))
+    return cores // min(cores, SIDE_BY_SIDE)
 
 
 def _perform(job: Job, threads: int, *, progress: bool = False) -> tuple[bytes, dict]:
@@ -237,6 +234,8 @@ def _papermill(job: Job, partial: Path, threads: int, *, progress: bool) -> None
                 progress_bar=progress,
                 execution_timeout=job.timeout,
                 config=config,
+                # The end of a kernel begins with an interrupt, which it would report as an error.
+                extra_arguments=["--log-level=CRITICAL"],
             )
         except PapermillExecutionError as error:
             raise _failure(partial, str(error)) from None

