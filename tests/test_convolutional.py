@@ -1,12 +1,11 @@
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
+from torch.distributions import Distribution, Independent, Normal
 
-from lib.models import loop, training
+from lib.models.convolutional import Convolutional, ConvVAE, pair
 from lib.models.data import Dataset
+from lib.models.fit import fit
+from lib.models.networks import codes
 
 
 @pytest.fixture(autouse=True)
@@ -20,102 +19,75 @@ def small_dataset(n=40):
     return Dataset("small", x, labels, x[:5], labels[:5], "digest")
 
 
-SPEC = training.VAE(examples=6, steps=60, batch=4, latent=3, width=2, hidden=8)
+SPEC = Convolutional(examples=6, steps=60, batch=4, latent=3, width=2, hidden=8)
 
 
-def weights(fit):
-    return torch.cat([p.flatten() for p in fit.model.parameters()])
+def weights(fitted):
+    return torch.cat([p.flatten() for p in fitted.model.parameters()])
 
 
-def test_the_same_specification_gives_the_same_weights(tmp_path):
-    fits = [training.fit_vaes([SPEC], small_dataset(), "cpu", folder=tmp_path / str(i))[0] for i in range(2)]
-    assert torch.equal(weights(fits[0]), weights(fits[1]))
-    assert torch.equal(fits[0].losses, fits[1].losses)
+def network(shape=(1, 8, 12)):
+    return ConvVAE(shape, latent=3, width=2, hidden=8, variance=0.1)
 
 
-def test_the_order_of_fits_does_not_matter(tmp_path):
-    other = training.VAE(examples=0, steps=30, batch=4, latent=3, width=2, hidden=8)
-    one, two = training.fit_vaes([SPEC, other], small_dataset(), "cpu", folder=tmp_path / "a")
-    two_again, one_again = training.fit_vaes([other, SPEC], small_dataset(), "cpu", folder=tmp_path / "b")
-    assert torch.equal(weights(one), weights(one_again))
-    assert torch.equal(weights(two), weights(two_again))
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 8, 12)])
+def test_encode_and_decode_are_distributions_of_the_right_shape(shape):
+    model = network(shape)
+    x = torch.rand(5, *shape) * 2 - 1
+    posterior, likelihood = model.encode(x), model.decode(torch.randn(5, 3))
+    assert isinstance(posterior, Distribution)
+    assert isinstance(likelihood, Distribution)
+    assert posterior.event_shape == (3,)
+    assert likelihood.event_shape == shape
+    assert likelihood.log_prob(x).shape == (5,)
+    assert likelihood.variance.unique().item() == pytest.approx(0.1)
 
 
-def test_another_seed_gives_other_weights_and_other_examples(tmp_path):
-    other = training.VAE(examples=6, steps=60, batch=4, latent=3, width=2, hidden=8, seed=1)
-    one, two = training.fit_vaes([SPEC, other], small_dataset(), "cpu", folder=tmp_path)
-    assert not torch.equal(weights(one), weights(two))
-    assert not torch.equal(one.index, two.index)
+def test_outputs_lie_in_the_open_interval_of_tanh():
+    assert network().generate(10 * torch.randn(50, 3)).abs().max() <= 1
 
 
-def test_a_fit_is_in_evaluation_mode_without_gradients(tmp_path):
-    (fit,) = training.fit_vaes([SPEC], small_dataset(), "cpu", folder=tmp_path)
-    assert not fit.model.training
-    assert not any(p.requires_grad for p in fit.model.parameters())
+def test_generate_is_the_mean_of_decode():
+    model, z = network(), torch.randn(4, 3)
+    torch.testing.assert_close(model.generate(z), model.decode(z).mean)
+
+
+def test_images_that_cannot_be_halved_twice_are_refused():
+    with pytest.raises(ValueError, match="multiples of 4, got 9 x 12"):
+        network((1, 9, 12))
+
+
+def test_the_network_follows_its_device():
+    model = network().to("meta")
+    assert model.generate(torch.empty(4, 3, device="meta")).device.type == "meta"
+    assert model.encoder(torch.empty(4, 1, 8, 12, device="meta")).shape == (4, 6)
+
+
+def test_the_bound_is_exact_where_encoder_and_decoder_ignore_each_other():
+    model = ConvVAE((1, 8, 8), 3, 2, 8, variance=0.1)
+    for parameter in (*model.encoder[-1].parameters(), *model.decoder.parameters()):
+        torch.nn.init.zeros_(parameter)  # q(z|x) = N(0, I) = p(z), and f(z) = 0
+    x = torch.rand(5, 1, 8, 8)
+    exact = -Independent(Normal(torch.zeros(1, 8, 8), 0.1**0.5), 3).log_prob(x)
+    torch.testing.assert_close(model(x, torch.randn(5, 3)), exact)
+
+
+def test_codes_are_posterior_means_of_images_that_fill_minus_one_to_one():
+    model, x = network((1, 8, 8)), torch.rand(4, 1, 8, 8)
+    torch.testing.assert_close(codes(model, x), model.encode(2 * x - 1).mean)
 
 
 def test_training_lowers_the_loss(tmp_path):
-    spec = training.VAE(examples=6, steps=150, batch=6, latent=3, width=4, hidden=32)
-    (fit,) = training.fit_vaes([spec], small_dataset(), "cpu", folder=tmp_path)
-    assert fit.losses[-1] < fit.losses[0] - 10
-    assert fit.losses.diff().max() < 5
+    spec = Convolutional(examples=6, steps=150, batch=6, latent=3, width=4, hidden=32)
+    (fitted,) = fit([spec], small_dataset(), "cpu", folder=tmp_path)
+    assert fitted.losses.shape == (6,)
+    assert fitted.losses[-1] < fitted.losses[0] - 10
+    assert fitted.losses.diff().max() < 5
 
 
-def test_an_interrupted_fit_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 10)
-    (whole,) = training.fit_vaes([SPEC], small_dataset(), "cpu", folder=tmp_path / "whole")
-    steps = []
-    real = loop.rate
-
-    def interrupted(peak, step, total):
-        steps.append(step)
-        if step == 37 and len(steps) == 38:
-            raise KeyboardInterrupt
-        return real(peak, step, total)
-
-    monkeypatch.setattr(loop, "rate", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        training.fit_vaes([SPEC], small_dataset(), "cpu", folder=tmp_path / "cut")
-    (resumed,) = training.fit_vaes([SPEC], small_dataset(), "cpu", folder=tmp_path / "cut")
-    assert steps[38:] == list(range(30, 60))  # from the checkpoint at 30
-    assert torch.equal(weights(whole), weights(resumed))
-    assert torch.equal(whole.losses, resumed.losses)
-    assert not list((tmp_path / "cut").glob("*.checkpoint*"))
-
-
-def test_another_process_makes_the_same_fit(tmp_path):
-    (here,) = training.fit_vaes([SPEC], small_dataset(), "cpu", folder=tmp_path / "here")
-    script = (
-        "import sys\nfrom pathlib import Path\nsys.path.insert(0, 'tests')\n"
-        "from test_training import SPEC, small_dataset, training, weights\n"
-        "(fit,) = training.fit_vaes([SPEC], small_dataset(), 'cpu', folder=Path(sys.argv[1]))\n"
-        "print(weights(fit).double().sum().item().hex())\n"
-    )
-    folder = str(tmp_path / "there")
-    # As many threads as here: their number decides the order of sums, and so the last bits.
-    threads = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    run = subprocess.run(
-        [sys.executable, "-c", script, folder], capture_output=True, text=True, check=True, env=threads
-    )
-    assert run.stdout.strip() == weights(here).double().sum().item().hex()
-
-
-@pytest.mark.parametrize("count", [-1, 41])
-def test_more_examples_than_there_are_is_refused(tmp_path, count):
-    spec = training.VAE(examples=count, steps=1, batch=1)
-    with pytest.raises(ValueError, match=rf"examples must be in 0\.\.40 \(0: all\) for small, got {count}"):
-        training.fit_vaes([spec], small_dataset(), "cpu", folder=tmp_path)
-
-
-def test_a_loss_that_is_not_finite_stops_the_fit(tmp_path):
-    spec = training.VAE(examples=6, steps=100, batch=4, latent=3, width=2, hidden=8, rate=1e30)
-    with pytest.raises((FloatingPointError, ValueError), match=r"not finite|nan"):
-        training.fit_vaes([spec], small_dataset(), "cpu", folder=tmp_path)
-    assert not list(tmp_path.glob("*.safetensors"))
-
-
-def test_codes_are_posterior_means():
-    model = training.ConvVAE((1, 8, 8), 3, 2, 8, variance=0.1)
-    fit = training.Fitted(model, torch.arange(3), torch.zeros(1))
-    x = torch.rand(4, 1, 8, 8)
-    torch.testing.assert_close(training.codes(fit, x), model.encode(2 * x - 1).mean)
+def test_the_pair_differs_in_the_images_alone(tmp_path):
+    specs = pair(6, **{name: getattr(SPEC, name) for name in ("batch", "latent", "width", "hidden")}, steps=2)
+    assert list(specs) == ["memorised", "well trained"]
+    few, many = fit(list(specs.values()), small_dataset(), "cpu", folder=tmp_path)
+    assert (len(few.index), len(many.index)) == (6, 40)
+    assert [p.shape for p in few.model.parameters()] == [p.shape for p in many.model.parameters()]

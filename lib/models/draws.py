@@ -14,7 +14,7 @@ _global_random_state = threading.Lock()
 
 
 def seed_from(*identity: int) -> int:
-    """The seed of what these numbers identify."""
+    """The seed of what these numbers identify. Zeros at the end do not count."""
     return int(np.random.SeedSequence(identity).generate_state(1)[0])
 
 
