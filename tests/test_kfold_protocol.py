@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.measures.memorization import scores
-from lib.models import data, ensembles
+from lib.models import data
 from lib.protocols import kfold
 
 CPU = torch.device("cpu")
@@ -37,8 +37,7 @@ SPEC = kfold.KFold(
 
 def test_both_rates_are_fitted_on_the_same_images_with_models_of_their_own(grey, tmp_path, monkeypatch):
     torch.set_default_dtype(torch.float32)
-    cached = functools.partial(ensembles.fit_repeats, folder=tmp_path)
-    monkeypatch.setattr(ensembles, "fit_repeats", cached)
+    monkeypatch.setattr(kfold, "fit_all", functools.partial(kfold.fit_all, folder=tmp_path))
     with ThreadPoolExecutor(1) as executor:
         fast, slow = kfold.fit(SPEC, [1e-2, 1e-3], 2, grey, CPU, executor=executor)
     assert (fast.spec.rate, slow.spec.rate) == (1e-2, 1e-3)

@@ -163,15 +163,15 @@ def quality(embeddings: Mapping[str, Embedding], *, images: int = 500) -> pd.Dat
     rows = []
     for name, embedding in embeddings.items():
         few = embedding.images.test[:images]
-        for variance, fit in embedding.fits.items():
-            errors = [(_reconstruction(model, few) - few).square().mean() for model in fit.models]
+        for variance, fitted in embedding.fits.items():
+            errors = [(_reconstruction(model, few) - few).square().mean() for model in fitted.models]
             rows.append(
                 {
                     "classes": name.replace("-", ", "),
                     "variance": variance,
-                    "models": len(fit.models),
-                    "training images": len(fit.index),
-                    "loss": mean_of_few(fit.losses[-1]),
+                    "models": len(fitted.models),
+                    "training images": len(fitted.index),
+                    "loss": mean_of_few(fitted.losses[-1]),
                     "squared error, test": float(torch.stack(errors).mean()),
                 }
             )
