@@ -1,11 +1,12 @@
 """The look of the book, and the plots that two or more notebooks share. They take arrays, not models."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 from IPython.display import display
+from matplotlib.figure import SubFigure
 
 from lib.measures.intervals import Estimate
 
@@ -72,6 +73,33 @@ def image_strip(axis: plt.Axes, images: np.ndarray, title: str = "") -> None:
     axis.imshow(np.concatenate(list(images), axis=1).squeeze(), aspect="equal", interpolation="nearest")
     axis.set_title(title, fontsize=9, loc="left")
     axis.set_axis_off()
+
+
+def along(
+    figure: plt.Figure | SubFigure,
+    images: Mapping[str, np.ndarray],
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    looks: Mapping[str, dict],
+) -> plt.Axes:
+    """What models make along a path, a strip of images for each of them, above curves over that path.
+
+    Args:
+        figure: where to draw.
+        images: by model, ``[n, channels, height, width]``.
+        curves: by model, positions and values.
+        looks: by model, the look of its curve.
+
+    Returns:
+        The axis of the curves.
+    """
+    *strips, below = figure.subplots(len(images) + 1, 1, height_ratios=[1] * len(images) + [2 * len(images)])
+    for axis, (name, row) in zip(strips, images.items(), strict=True):
+        image_strip(axis, row, name)
+    for name, (x, y) in curves.items():
+        below.plot(x, y, **looks[name])
+    below.axhline(0, color="0.8", lw=0.8, zorder=0)
+    below.legend()
+    return below
 
 
 def band(axis: plt.Axes, x: Sequence[float], values: np.ndarray, *, look: dict) -> None:
