@@ -91,9 +91,9 @@ def triples(distance: Matrix, classes: Classes) -> float:
     if same.all() or (same.sum(1) < 2).any():
         raise ValueError(f"triples need 2 classes of 2 points each, got {classes.bincount().tolist()} points")
     nearer = []
-    for row, own in zip(distance, same, strict=True):
-        companions = row[own].sort().values[1:]  # without the point itself
-        nearer.append((companions[:, None] < row[~own]).double().mean())
+    for row, alike in zip(distance, same, strict=True):
+        companions = row[alike].sort().values[1:]  # without the point itself
+        nearer.append((companions[:, None] < row[~alike]).double().mean())
     return float(torch.stack(nearer).mean())
 
 
@@ -106,23 +106,23 @@ def most_swapped(first: Matrix, second: Matrix, classes: Classes) -> Swap:
     same = classes[:, None] == classes
     best = Swap(0, 0, 0, 0.0)
     for at in range(len(classes)):
-        own, other = same[at].nonzero()[:, 0], (~same[at]).nonzero()[:, 0]
-        own = own[own != at]
-        misled = first[at, own][:, None] / first[at, other]
-        right = second[at, other] / second[at, own][:, None]
+        alike, other = same[at].nonzero()[:, 0], (~same[at]).nonzero()[:, 0]
+        alike = alike[alike != at]
+        misled = first[at, alike][:, None] / first[at, other]
+        right = second[at, other] / second[at, alike][:, None]
         ratio = torch.minimum(misled.log(), right.log())
         row, column = divmod(int(ratio.argmax()), len(other))
         factor = float(ratio[row, column].exp())
         if factor > best.ratio:
-            best = Swap(at, int(own[row]), int(other[column]), factor)
+            best = Swap(at, int(alike[row]), int(other[column]), factor)
     return best
 
 
 def medoid_clusters(distance: Matrix, count: int) -> Classes:
     """A number of clusters about medoids: points that have the least sum of distances to those of their cluster."""
     matrix = distance.double().cpu().numpy()
-    found = [kmedoids.fasterpam(matrix, count, random_state=start, n_cpu=1) for start in range(STARTS)]
-    best = min(found, key=lambda clustering: clustering.loss)
+    clusterings = [kmedoids.fasterpam(matrix, count, random_state=start, n_cpu=1) for start in range(STARTS)]
+    best = min(clusterings, key=lambda clustering: clustering.loss)
     return torch.from_numpy(best.labels.astype(np.int64))
 
 
@@ -141,8 +141,8 @@ def f_measure(distance: Matrix, classes: Classes, use: Int[Tensor, " used"] | No
 
 def means_f_measure(z: Latents, classes: Classes, *, seed: int) -> float:
     """F-measure over pairs of the clusters that k-means makes of codes, as many as there are classes."""
-    found = KMeans(len(classes.unique()), n_init=5, random_state=seed).fit(z.double().cpu().numpy())
-    return pairwise_f(classes, torch.from_numpy(found.labels_.astype(np.int64)))
+    clustering = KMeans(len(classes.unique()), n_init=5, random_state=seed).fit(z.double().cpu().numpy())
+    return pairwise_f(classes, torch.from_numpy(clustering.labels_.astype(np.int64)))
 
 
 def table(

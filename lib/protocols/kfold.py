@@ -7,7 +7,6 @@ numbers after the seed are other streams.
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -15,11 +14,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lib.measures.axes import Images, PerSample
-from lib.measures.likelihood import log_evidence
 from lib.measures.memorization import Scores, score, scores, split
-from lib.models import ensembles
-from lib.models.data import ROOT, Dataset, seed_from
-from lib.models.ensembles import KFold
+from lib.models.data import Dataset, seed_from
+from lib.models.fit import fit as fit_all
+from lib.models.kfold import KFold, Repeats, gather
 from lib.models.networks import VAE
 
 SECTION, EVIDENCE = 10, 11
@@ -64,7 +62,6 @@ def fit(
     device: torch.device,
     *,
     executor: Executor,
-    root: Path = ROOT / "data",
 ) -> list[CrossValidation]:
     """The models of every learning rate, fitted or from the cache, in the order of the rates.
 
@@ -75,25 +72,21 @@ def fit(
         dataset: the data, which are loaded again by name where the work is done.
         device: the device to fit on.
         executor: where repeats are fitted side by side.
-        root: the folder of the data.
 
     Raises:
         ValueError: more images than there are, or folds outside 2..images.
         FloatingPointError: a loss or a log p(x) that is not finite.
     """
-    specs = [replace(spec, rate=rate) for rate in rates]
-    fits = ensembles.fit_repeats(specs, repeats, dataset, device.type, log_evidence, root=root, executor=executor)
-    shown = ensembles.padded(dataset.train[fits[0].index], spec.pad)
+    specs = [one for rate in rates for one in replace(spec, rate=rate).repeats(repeats)]
+    fits = gather(fit_all(specs, dataset, device.type, executor=executor))
+    shown = spec.padded(dataset.train[fits[0].index])
     return [_with_images(repeated, shown, device) for repeated in fits]
 
 
-def _with_images(fits: ensembles.Repeats, shown: Images, device: torch.device) -> CrossValidation:
-    def model(repeat: int, fold: int) -> VAE:
-        return ensembles.member(fits.spec, shown.shape[1:], fits.weights[repeat], fold).to(device)
-
-    x = ensembles.observed(fits.spec, shown.to(device), SCORED)
+def _with_images(fits: Repeats, shown: Images, device: torch.device) -> CrossValidation:
+    x = fits.spec.observed(shown.to(device), SCORED)
     numbers = (fits.log_p.cpu(), fits.ess.cpu(), fits.scored, fits.held_out.cpu(), fits.losses.cpu())
-    return CrossValidation(fits.spec, shown, x, *numbers, model)
+    return CrossValidation(fits.spec, shown, x, *numbers, fits.model)
 
 
 def source(seed: int, *identity: int) -> torch.Generator:
@@ -148,9 +141,9 @@ def generate(fits: CrossValidation, count: int) -> Images:
 
 def observed(spec: KFold, images: Images, draw: int) -> Images:
     """Images as the models observe them: the same pixels at every call with the same ``draw``."""
-    return ensembles.observed(spec, images, draw)
+    return spec.observed(images, draw)
 
 
 def padded(spec: KFold, images: Images) -> Float[Tensor, "batch channels tall wide"]:
     """Images with the black pixels around them that the scored ones have."""
-    return ensembles.padded(images, spec.pad)
+    return spec.padded(images)

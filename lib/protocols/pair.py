@@ -10,10 +10,12 @@ from torch.distributions import Distribution
 
 from lib.measures.axes import Decoder, Images, Latents, PerSample
 from lib.measures.intervals import Estimate, estimate
-from lib.models import data, training
+from lib.models import convolutional, data, networks
 from lib.models.data import Dataset
-from lib.models.networks import VAE, ConvVAE, seeded
-from lib.models.training import Fitted
+from lib.models.convolutional import ConvVAE, ConvVAEFit
+from lib.models.fit import fit as fit_all
+from lib.models.draws import seeded
+from lib.models.networks import VAE
 
 
 class Pairs(NamedTuple):
@@ -32,16 +34,17 @@ class Bounds(NamedTuple):
     """the same of images that no model was fitted on"""
 
 
-def fit(dataset: Dataset, device: str, *, examples: int, **settings: int) -> dict[str, Fitted]:
+def fit(dataset: Dataset, device: str, *, examples: int, **settings: int) -> dict[str, ConvVAEFit]:
     """The pair: ``memorised`` is fitted on ``examples`` images, ``well trained`` on all of them.
 
     Args:
         dataset: the images.
         device: the device to train on.
         examples: how many images the first model is fitted on.
-        settings: steps, batch, seed, latents and width of both, as :class:`lib.models.training.VAE` has them.
+        settings: steps, batch, seed, latents and width of both, as :class:`lib.models.convolutional.Convolutional` has them.
     """
-    return training.fit_pair(dataset, device, examples=examples, **settings)
+    specs = convolutional.pair(examples, **settings)
+    return dict(zip(specs, fit_all(list(specs.values()), dataset, device), strict=True))
 
 
 def untrained(dataset: Dataset, device: torch.device, *, latent: int, seed: int) -> Decoder:
@@ -50,14 +53,14 @@ def untrained(dataset: Dataset, device: torch.device, *, latent: int, seed: int)
     return network.to(device).eval().requires_grad_(False).generate
 
 
-def posterior(fitted: Fitted, images: Images) -> Distribution:
+def posterior(fitted: ConvVAEFit, images: Images) -> Distribution:
     """The posteriors q(z | x) of images in [0, 1], on the device of the model."""
     place = next(fitted.model.parameters()).device
     with torch.no_grad():
         return fitted.model.encode((2 * images - 1).to(place))
 
 
-def codes(fitted: Fitted, images: Images) -> Latents:
+def codes(fitted: ConvVAEFit, images: Images) -> Latents:
     """The posterior means of images in [0, 1], on the device of the model."""
     return posterior(fitted, images).mean
 
@@ -107,7 +110,7 @@ def negative_bound(model: VAE, images: Images, latent: int, *, device: torch.dev
 
 
 def bounds(
-    fits: Mapping[str, Fitted], dataset: Dataset, latent: int, *, device: torch.device, seed: int, most: int = 1000
+    fits: Mapping[str, ConvVAEFit], dataset: Dataset, latent: int, *, device: torch.device, seed: int, most: int = 1000
 ) -> dict[str, Bounds]:
     """The negative evidence lower bounds of every model: on its own training images, and on the test images.
 

@@ -1,4 +1,4 @@
-"""Do random walks stay near the data? Four walks with equal steps, and where they are found.
+"""Do random walks stay near the data? Four walks with equal steps, and where they are walked.
 
 The experiment of Arvanitidis et al. 2018, section 5, and the open question of a course project about it.
 """
@@ -17,6 +17,7 @@ from lib.measures.intervals import Estimate, share
 from lib.measures.walks import walk
 
 Starts = Float[Tensor, "walkers latent"]
+KINDS = ("Euclidean", "metric of the mean", "metric with RBF variance", "Metropolis")
 TYPICAL = 300
 """codes at which the typical step is measured"""
 EVERY = 10
@@ -72,11 +73,11 @@ def wander(
         metropolis: whether steps are refused so that the walk has the target one over the measure.
     """
     scale = equal_step(decoder, codes[:TYPICAL], step)
-    walked = walk(decoder, starts, steps, scale, metropolis=metropolis, every=EVERY, rng=rng)
-    places = walked.z.flatten(0, 1)
+    path = walk(decoder, starts, steps, scale, metropolis=metropolis, every=EVERY, rng=rng)
+    places = path.z.flatten(0, 1)
     lost = places.isnan().any(1)
     nearest = torch.cdist(places.nan_to_num(0), codes).amin(1).where(~lost, torch.inf)
-    return Wander(walked.z, nearest.view(walked.z.shape[:2]), walked.accepted)
+    return Wander(path.z, nearest.view(path.z.shape[:2]), path.accepted)
 
 
 def four_walks(
@@ -89,7 +90,9 @@ def four_walks(
     step: float,
     rng: Callable[[], torch.Generator],
 ) -> dict[str, Wander]:
-    """The four walks of one model, from the same starts with the same random numbers.
+    """The four walks of one model by kind, from the same starts with the same random numbers.
+
+    Steps are Euclidean, by the metric of the mean, by that of mean and deviation, and by the latter with some refused.
 
     Args:
         mean: the decoder's mean.
@@ -100,15 +103,9 @@ def four_walks(
         step: standard deviation of a step in each latent at a typical code, latent units.
         rng: makes the source of random numbers anew for each walk.
     """
-    kinds = {
-        "Euclidean": (_identity, False),
-        "metric of the mean": (mean, False),
-        "metric with RBF variance": (whole, False),
-        "Metropolis": (whole, True),
-    }
     return {
-        kind: wander(decoder, codes, starts, steps=steps, step=step, rng=rng(), metropolis=metropolis)
-        for kind, (decoder, metropolis) in kinds.items()
+        kind: wander(decoder, codes, starts, steps=steps, step=step, rng=rng(), metropolis=kind == "Metropolis")
+        for kind, decoder in zip(KINDS, (_identity, mean, whole, whole), strict=True)
     }
 
 
@@ -118,20 +115,20 @@ def joined(parts: list[Wander]) -> Wander:
     return Wander(torch.cat(z, 1), torch.cat(distance, 1), torch.cat(accepted))
 
 
-def far_after(found: Wander, steps: int, limit: float) -> Estimate:
+def far_after(walked: Wander, steps: int, limit: float) -> Estimate:
     """The share of walkers farther from the codes than a limit after a number of steps, with its exact interval."""
-    distance = found.distance[steps // EVERY]
+    distance = walked.distance[steps // EVERY]
     return share(int((distance > limit).sum()), len(distance))
 
 
-def time_far(found: Wander, limit: float) -> Float[Tensor, " walkers"]:
+def time_far(walked: Wander, limit: float) -> Float[Tensor, " walkers"]:
     """The share of the second half of its time that each walker spends farther from the codes than a limit."""
-    return (found.distance[_half(found) :] > limit).double().mean(0).cpu()
+    return (walked.distance[_half(walked) :] > limit).double().mean(0).cpu()
 
 
-def measure_there(decoder: Decoder, found: Wander) -> Float[Tensor, " places"]:
+def measure_there(decoder: Decoder, walked: Wander) -> Float[Tensor, " places"]:
     """Log10 of the measure of a decoder where walkers are in the second half of their time (every fiftieth step)."""
-    places = found.z[_half(found) :: 5].flatten(0, 1)
+    places = walked.z[_half(walked) :: 5].flatten(0, 1)
     return geodesic.log_measure(decoder, places[places.isfinite().all(1)]) / math.log(10)
 
 
@@ -147,8 +144,8 @@ def measure_on_circle(decoder: Decoder, radius: float, like: Tensor) -> Float[Te
     return geodesic.log_measure(decoder, radius * torch.cat([angle.cos(), angle.sin()], 1)) / math.log(10)
 
 
-def _half(found: Wander) -> int:
-    return (len(found.z) - 1) // 2
+def _half(walked: Wander) -> int:
+    return (len(walked.z) - 1) // 2
 
 
 def _identity(z: Tensor) -> Tensor:
