@@ -1,10 +1,12 @@
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lib.models import closure
-from lib.models.closure import ROOT, digest, normal, sources
+from lib.models.closure import ROOT, digest, families, normal, sources
 from lib.models.fit import family_code
 
 FAMILIES = {"convolutional", "generative", "kfold", "stochastic"}
@@ -137,3 +139,11 @@ def test_the_sources_of_a_family_do_not_read_data():
         assert not reached & {"data", "sources", "fit", "runs"}, name
         assert {"draws", "family", "loop", "store"} <= reached
     assert Path(__file__) in sources(Path(__file__))
+
+
+def test_the_key_of_the_workflow_follows_the_families_and_nothing_else(tree):
+    key = subprocess.run([sys.executable, "-m", "lib.models.closure"], capture_output=True, text=True, check=True)
+    assert key.stdout.strip() == digest(families(root=tree), root=tree)
+    names = {path.stem for path in families()}
+    assert FAMILIES | {"density", "draws", "loop"} <= names
+    assert not names & {"data", "sources", "fit", "runs", "geodesic"}

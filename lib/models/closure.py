@@ -36,6 +36,14 @@ def digest(code: Iterable[Path | str], *, root: Path = ROOT) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
+def families(*, root: Path = ROOT) -> list[Path]:
+    """All that the fits of all families are made with."""
+    folder = root / "lib" / "models"
+    used = [set(sources(path, root=root)) for path in folder.glob("*.py")]
+    made = [paths for paths in used if folder / "family.py" in paths and folder / "data.py" not in paths]
+    return sorted(set().union(*made))
+
+
 @functools.cache
 def normal(text: str) -> str:
     """The syntax tree of a program, without positions and without strings that stand alone, as docstrings do."""
@@ -89,3 +97,7 @@ def _name(code: Path | str, root: Path) -> str:
     if isinstance(code, str):
         return ""
     return code.relative_to(root).as_posix() if code.is_relative_to(root) else code.name
+
+
+if __name__ == "__main__":  # what the workflow keeps fits under
+    print(digest(families()))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from types import SimpleNamespace
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -11,6 +11,19 @@ from lib.models.data import ROOT, Dataset
 from lib.models.fit import FITS, fit
 from lib.models.kfold import KFold, gather
 from lib.models.networks import VAE
+
+
+class Repeats(NamedTuple):
+    """``lib.models.kfold.Repeats``."""
+
+    spec: KFold
+    log_p: Tensor
+    ess: Tensor
+    scored: list[int]
+    held_out: Tensor
+    losses: Tensor
+    weights: list[dict[str, Tensor]]
+    index: Tensor
 
 
 def fit_repeats(
@@ -23,14 +36,15 @@ def fit_repeats(
     root: Path = ROOT / "data",
     executor: Executor | None = None,
     folder: Path = FITS,
-) -> list[SimpleNamespace]:
+) -> list[Repeats]:
     """``gather(fit([one for spec in specs for one in spec.repeats(n)], dataset, device, executor=executor))``."""
     parts = [part for spec in specs for part in spec.repeats(repeats)]
     gathered = gather(fit(parts, dataset, device, folder=folder, executor=executor))
-    return [
-        SimpleNamespace(**every._asdict(), spec=every.spec, weights=[part.weights for part in every.fits])
-        for every in gathered
-    ]
+    made = []
+    for every in gathered:
+        numbers = (every.log_p, every.ess, every.scored, every.held_out, every.losses)
+        made.append(Repeats(every.spec, *numbers, [part.weights for part in every.fits], every.index))
+    return made
 
 
 def member(spec: KFold, shape: Sequence[int], weights: dict[str, Tensor], index: int) -> VAE:

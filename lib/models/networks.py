@@ -89,7 +89,9 @@ def normal(
     return Independent(Normal(mean, scale, validate_args=False), axes, validate_args=False)
 
 
-def __getattr__(name: str) -> object:  # TEMPORARY: the old name, until no caller needs it
-    if name != "ConvVAE":
-        raise AttributeError(name)
-    return importlib.import_module("lib.models.convolutional").ConvVAE
+def __getattr__(name: str) -> object:  # TEMPORARY: the old names, until no caller needs them
+    if name == "ConvVAE":
+        return importlib.import_module("lib.models.convolutional").ConvVAE
+    if name == "seeded":
+        return importlib.import_module("lib.models.draws").seeded
+    raise AttributeError(name)

@@ -270,7 +270,7 @@ class Precision(nn.Module):
         return precision.reciprocal() + self.least
 
 
-def __getattr__(name: str) -> object:  # TEMPORARY: the old name, until no caller needs it
-    if name != "fit_stochastic":
+def __getattr__(name: str) -> object:  # TEMPORARY: the old names, until no caller needs them
+    if name not in ("Fitted", "fit_stochastic"):
         raise AttributeError(name)
-    return importlib.import_module("lib.models.fit").fit
+    return getattr(importlib.import_module("lib.models.deviations"), name)

@@ -2,27 +2,36 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.models import networks
 from lib.models.convolutional import Convolutional as VAE
-from lib.models.convolutional import ConvVAEFit, pair
+from lib.models.convolutional import pair
 from lib.models.data import Dataset
 from lib.models.fit import FITS, fit
 
 
-def fit_vaes(specs: Sequence[VAE], dataset: Dataset, device: str, *, folder: Path = FITS) -> list[ConvVAEFit]:
+class Fitted(NamedTuple):
+    """``ConvVAEFit``."""
+
+    model: nn.Module
+    index: Tensor
+    losses: Tensor
+
+
+def fit_vaes(specs: Sequence[VAE], dataset: Dataset, device: str, *, folder: Path = FITS) -> list[Fitted]:
     """``fit(specs, dataset, device)``."""
-    return fit(specs, dataset, device, folder=folder)
+    return [Fitted(made.model, made.index, made.losses) for made in fit(specs, dataset, device, folder=folder)]
 
 
-def fit_pair(dataset: Dataset, device: str, *, examples: int, **settings: int) -> dict[str, ConvVAEFit]:
+def fit_pair(dataset: Dataset, device: str, *, examples: int, **settings: int) -> dict[str, Fitted]:
     """``specs = pair(...)``; ``dict(zip(specs, fit(list(specs.values()), dataset, device)))``."""
     specs = pair(examples, **settings)
-    return dict(zip(specs, fit(list(specs.values()), dataset, device), strict=True))
+    return dict(zip(specs, fit_vaes(list(specs.values()), dataset, device), strict=True))
 
 
-def codes(fit: ConvVAEFit, images: Tensor) -> Tensor:
+def codes(fit: Fitted, images: Tensor) -> Tensor:
     """``codes(fit.model, images)``."""
     return networks.codes(fit.model, images)
