@@ -3,7 +3,7 @@
 import torch
 from torch.distributions import Independent, Normal
 
-from lib.models.data import seed_from
+from lib.models.draws import seed_from
 from lib.models.kfold import KFold
 from lib.protocols.kfold import CrossValidation
 

@@ -93,7 +93,7 @@ def test_generated_images_depend_on_the_seed_alone():
 def test_sources_with_other_names_are_other_streams():
     draws = [torch.rand(3, generator=kfold.source(*identity)) for identity in ((0, 0), (0, 1), (1, 0), (0, 1000))]
     assert all(not torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
-    assert torch.equal(draws[0], torch.rand(3, generator=torch.Generator().manual_seed(data.seed_from(0, 10, 0))))
+    assert torch.equal(draws[0], torch.rand(3, generator=torch.Generator().manual_seed(seed_from(0, 10, 0))))
 
 
 def test_pixels_are_the_same_at_every_draw_of_one_number():

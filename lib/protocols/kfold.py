@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lib.measures.axes import Images, PerSample
 from lib.measures.memorization import Scores, score, scores, split
-from lib.models.data import Dataset, seed_from
+from lib.models.data import Dataset
+from lib.models.draws import seed_from
 from lib.models.fit import fit as fit_all
 from lib.models.kfold import KFold, Repeats, gather
 from lib.models.networks import VAE

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from lib.measures.axes import Images, PerSample
 from lib.measures.recovery import Recovery, recover
-from lib.models.data import Dataset, hold_out, seed_from
+from lib.models.data import Dataset, hold_out
+from lib.models.draws import seed_from
 from lib.models.fit import fit
 from lib.models.generative import Generative, GeneratorFit
 
