@@ -8,7 +8,7 @@ from cycler import cycler
 from IPython.display import display
 from matplotlib.figure import SubFigure
 
-from lib.measures.intervals import Estimate
+from lib.measures.intervals import Estimate, number
 
 MEMORISED = {"color": "#b2182b", "linestyle": "-", "label": "memorised"}
 """The model of few images: red and solid, as in the paper ("solid is overfit"), through the whole book."""
@@ -141,7 +141,7 @@ def extremes(axes: Sequence[plt.Axes], images: np.ndarray, scores: np.ndarray) -
     middle = len(order) // 2 - count // 2
     for axis, name, start in zip(axes, ("low", "median", "high"), (0, middle, len(order) - count), strict=True):
         chosen = order[start : start + count]
-        image_strip(axis, images[chosen], f"{name}: {scores[chosen[0]]:.1f} to {scores[chosen[-1]]:.1f} nats")
+        image_strip(axis, images[chosen], f"{name}: {number(scores[chosen[0]])} to {number(scores[chosen[-1]])} nats")
 
 
 def outlier_bins(
@@ -164,14 +164,12 @@ def outlier_bins(
     """
     axes[0].bar(centres, regular, 0.92 * width, color=COLOURS[4], label="regular")
     axes[0].bar(centres, high, 0.92 * width, bottom=regular, color=COLOURS[1], label="highly memorised")
-    axes[0].set(ylabel="images")
+    axes[0].set(ylabel="images", ylim=(0, 1.4 * axes[0].get_ylim()[1]))  # room for the legend
+    axes[0].legend()
     axes[1].bar(centres, share, 0.92 * width, color=COLOURS[1])
-    axes[1].set(ylabel="highly memorised,\nshare of the bin", ylim=(0, 1))
-
-
-def label_end(axis: plt.Axes, x: float, y: float, text: str, color: str) -> None:
-    """The name of a curve to the right of its last point."""
-    axis.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", color=color, annotation_clip=False)
+    axes[1].set(ylabel="highly memorised,\nshare of the bin")
+    for axis in axes:
+        axis.label_outer()
 
 
 def binned_means(
