@@ -102,6 +102,14 @@ def along(
     return below
 
 
+def image_rows(axis: plt.Axes, rows: Mapping[str, np.ndarray], title: str = "") -> None:
+    """Rows of as many images ``[n, channels, height, width]`` each, with their names on the left."""
+    image_strip(axis, np.concatenate(list(rows.values()), axis=2), title)
+    for index, name in enumerate(rows):
+        place = {"transform": axis.transAxes, "ha": "right", "va": "center"}
+        axis.text(-0.01, 1 - (index + 0.5) / len(rows), name, **place)
+
+
 def band(axis: plt.Axes, x: Sequence[float], values: np.ndarray, *, look: dict) -> None:
     """The mean of curves ``[points, x]``, with a band over the middle half of them."""
     low, high = np.nanquantile(values, (0.25, 0.75), axis=0)
