@@ -8,6 +8,7 @@ import torch
 
 from lib.measures.memorization import scores
 from lib.models import data
+from lib.models.draws import seed_from
 from lib.protocols import kfold
 
 CPU = torch.device("cpu")
