@@ -1,6 +1,6 @@
 """The look of the book, and the plots that two or more notebooks share. They take arrays, not models."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -72,6 +72,14 @@ def image_strip(axis: plt.Axes, images: np.ndarray, title: str = "") -> None:
     axis.imshow(np.concatenate(list(images), axis=1).squeeze(), aspect="equal", interpolation="nearest")
     axis.set_title(title, fontsize="small", loc="left")
     axis.set_axis_off()
+
+
+def image_rows(axis: plt.Axes, rows: Mapping[str, np.ndarray], title: str = "") -> None:
+    """Rows of as many images ``[n, channels, height, width]`` each, with their names on the left."""
+    image_strip(axis, np.concatenate(list(rows.values()), axis=2), title)
+    for index, name in enumerate(rows):
+        place = {"transform": axis.transAxes, "ha": "right", "va": "center"}
+        axis.text(-0.01, 1 - (index + 0.5) / len(rows), name, **place)
 
 
 def band(axis: plt.Axes, x: Sequence[float], values: np.ndarray, *, look: dict) -> None:
