@@ -16,7 +16,7 @@ from torch import Tensor
 from lib.measures.axes import Decoder
 from lib.measures.density import log_density
 from lib.measures.jacobian import central_difference, jacobian
-from lib.models.networks import ConvVAE
+from lib.models.convolutional import ConvVAE
 
 
 class Row(NamedTuple):

@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 from lib.measures.axes import Images, PerSample
 from lib.measures.transforms import Transform, mask, pool
 from lib.models.data import nearest_neighbours
-from lib.models.generators import Fitted
+from lib.models.generative import GeneratorFit
 from lib.protocols.views import middle
 from lib.protocols.zoo import Search, search
 
@@ -65,7 +65,7 @@ def super_resolution(height: int, width: int) -> Task:
     )
 
 
-def restore(fit: Fitted, images: Images, among: Others, task: Task, how: Search) -> Restored:
+def restore(fit: GeneratorFit, images: Images, among: Others, task: Task, how: Search) -> Restored:
     """Restore degraded images with a generator, with another image, and plainly; all on the processor.
 
     Args:

@@ -10,7 +10,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from lib.measures.axes import Images
 from lib.measures.intervals import Estimate
 from lib.measures.statistics import largest_of_many
-from lib.models.generators import Fitted
+from lib.models.generative import GeneratorFit
 from lib.protocols.zoo import Search, search
 
 GRID = 4
@@ -29,7 +29,7 @@ class Local(NamedTuple):
     """how often chance gives a largest gap of that size among the compared parts"""
 
 
-def errors(fit: Fitted, images: Images, how: Search) -> Float[Tensor, "batch parts"]:
+def errors(fit: GeneratorFit, images: Images, how: Search) -> Float[Tensor, "batch parts"]:
     """Recovery errors of the parts of images, mean squared errors per pixel, row by row of the grid."""
     differences = fit.generator(search(fit, images, how).z) - images
     return adaptive_avg_pool2d(differences.square().mean(1, keepdim=True), GRID).flatten(1).cpu()

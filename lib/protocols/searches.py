@@ -11,7 +11,7 @@ from torch import Tensor
 from lib.measures.axes import Decoder, Latents, Outputs
 from lib.measures.jacobian import singular_values
 from lib.measures.recovery import Recovery
-from lib.models.generators import Fitted
+from lib.models.generative import GeneratorFit
 from lib.protocols.gaps import Sides
 from lib.protocols.zoo import PRIOR, STARTS, Search, Zoo, rng, search, spread
 
@@ -128,7 +128,7 @@ def descent(
     return torch.stack(errors)
 
 
-def support(fit: Fitted, found: Both, seed: int, *, draws: int = 4000) -> Support:
+def support(fit: GeneratorFit, found: Both, seed: int, *, draws: int = 4000) -> Support:
     """How far from the codes' mean the searches ended, beside how far the codes are.
 
     Args:
@@ -137,15 +137,15 @@ def support(fit: Fitted, found: Both, seed: int, *, draws: int = 4000) -> Suppor
         seed: seed of the latents that are drawn as the codes are spread.
         draws: how many are drawn.
     """
-    device = fit.codes.loc.device
-    noise = torch.randn(draws, len(fit.codes.loc), generator=rng(device, seed, PRIOR), device=device)
-    codes = noise @ fit.codes.scale_tril.T
+    device = fit.prior.loc.device
+    noise = torch.randn(draws, len(fit.prior.loc), generator=rng(device, seed, PRIOR), device=device)
+    codes = noise @ fit.prior.scale_tril.T
     unit = codes.square().sum(1).mean().sqrt()
-    ends = ((side.z - fit.codes.loc).norm(dim=1) / unit for side in found)
+    ends = ((side.z - fit.prior.loc).norm(dim=1) / unit for side in found)
     return Support((codes.norm(dim=1) / unit).cpu(), *(distances.cpu() for distances in ends))
 
 
-def _starts(fit: Fitted, how: Search, count: int, device: str) -> Latents:
+def _starts(fit: GeneratorFit, how: Search, count: int, device: str) -> Latents:
     """The starts of :func:`lib.protocols.zoo.search`."""
     source = rng(device, how.seed, STARTS, 0)
-    return how.start * spread(fit) * torch.randn(count, len(fit.codes.loc), generator=source, device=device)
+    return how.start * spread(fit) * torch.randn(count, len(fit.prior.loc), generator=source, device=device)

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from lib.measures.axes import Images, PerSample
 from lib.measures.recovery import Recovery, recover
-from lib.models import generators
-from lib.models.data import Dataset, hold_out, seed_from
-from lib.models.generators import Fitted, Generative
+from lib.models.data import Dataset, hold_out
+from lib.models.draws import seed_from
+from lib.models.fit import fit
+from lib.models.generative import Generative, GeneratorFit
 
 TENSORS = 20  # what follows the seed in the identity of every source of torch's random numbers
 STARTS, DRAWN, PRIOR = 1, 2, 4
@@ -81,7 +82,7 @@ class Zoo:
     """with a test part held out at random from the training part"""
     plan: dict[str, Generative]
     """the specification of every row, fitted or not"""
-    fits: dict[str, list[Fitted]]
+    fits: dict[str, list[GeneratorFit]]
     """the models of every row that was asked for"""
     count: int
     """images on a side"""
@@ -100,8 +101,8 @@ class Zoo:
     def generated(self, row: str, count: int) -> Images:
         """What the first model of a row makes of latents drawn at random: its prior's, or as its codes are spread."""
         fit = self.fits[row][0]
-        noise = torch.randn(count, len(fit.codes.loc), generator=rng(self.device, self.seed, DRAWN), device=self.device)
-        return fit.generator(fit.codes.loc + noise @ fit.codes.scale_tril.T)
+        noise = torch.randn(count, len(fit.prior.loc), generator=rng(self.device, self.seed, DRAWN), device=self.device)
+        return fit.generator(fit.prior.loc + noise @ fit.prior.scale_tril.T)
 
     def unseen(self, row: str, count: int) -> Images:
         """At most ``count`` random images of the training part that the first model of a row was not trained on."""
@@ -147,9 +148,9 @@ def gather(
         raise ValueError(f"rows must be of {', '.join(planned)}; got {', '.join(wanted)}")
     keys = [(row, k) for row in wanted for k in range(_number_of_models(planned[row], models or {}))]
     specs = [replace(planned[row], seed=seed_from(seed, k) if k else seed) for row, k in keys]
-    fits: dict[str, list[Fitted]] = {row: [] for row in wanted}
-    for (row, _), fit in zip(keys, _fitted(specs, images, device, executor), strict=True):
-        fits[row].append(fit)
+    fits: dict[str, list[GeneratorFit]] = {row: [] for row in wanted}
+    for (row, _), fitted in zip(keys, fit(specs, images, device, executor=executor), strict=True):
+        fits[row].append(fitted)
     return Zoo(dataset.name.split("/")[-1], dataset, images, planned, fits, count, seed, device)
 
 
@@ -198,12 +199,12 @@ def rng(device: str | torch.device, seed: int, *identity: int) -> torch.Generato
     return torch.Generator(device).manual_seed(seed_from(seed, TENSORS, *identity))
 
 
-def spread(fit: Fitted) -> float:
+def spread(fit: GeneratorFit) -> float:
     """Root mean square of a coordinate of the codes, units of the latents."""
-    return float((fit.codes.loc.square() + fit.codes.variance).mean().sqrt())
+    return float((fit.prior.loc.square() + fit.prior.variance).mean().sqrt())
 
 
-def search(fit: Fitted, images: Images, how: Search) -> Recovery:
+def search(fit: GeneratorFit, images: Images, how: Search) -> Recovery:
     """The latents that make the images, or come closest. Equal seeds have equal starts, whatever the model.
 
     Raises:
@@ -212,7 +213,7 @@ def search(fit: Fitted, images: Images, how: Search) -> Recovery:
     return recover(
         fit.generator,
         images,
-        latent=len(fit.codes.loc),
+        latent=len(fit.prior.loc),
         steps=how.steps,
         restarts=how.restarts,
         scale=how.start * spread(fit),
@@ -222,7 +223,7 @@ def search(fit: Fitted, images: Images, how: Search) -> Recovery:
     )
 
 
-def errors(fit: Fitted, images: Images, how: Search) -> PerSample:
+def errors(fit: GeneratorFit, images: Images, how: Search) -> PerSample:
     """Recovery errors: through the encoder where there is one, as in the paper, by :func:`search` elsewhere."""
     if fit.encoder is None:
         return search(fit, images, how).error
@@ -231,7 +232,3 @@ def errors(fit: Fitted, images: Images, how: Search) -> PerSample:
 
 def _number_of_models(spec: Generative, models: Mapping[str, int]) -> int:
     return models.get(spec.kind, 1) if spec.code_rate else 1
-
-
-def _fitted(specs: Sequence[Generative], images: Dataset, device: str, executor: Executor | None) -> list[Fitted]:
-    return generators.fit_generators(specs, images, device, executor=executor)
