@@ -8,7 +8,7 @@ from conftest import affine, sphere, torus
 
 from lib.measures import jacobian as module
 from lib.measures.jacobian import central_difference, jacobian, singular_system, singular_values
-from lib.models.networks import ConvVAE
+from lib.models.convolutional import ConvVAE
 
 SHAPES = [(5, 3), (3, 3), (3, 5), (1, 4), (4, 1)]
 

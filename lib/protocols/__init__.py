@@ -1,0 +1,1 @@
+"""What a section does with fits and images: functions of tensors, with results that are named."""
