@@ -34,7 +34,7 @@ COMPARISONS |= {"not in": "in", "in": "not in"}
 ARITHMETIC = {"+": "-", "-": "+", "*": "/", "/": "*", "//": "*", "**": "*", "%": "*", "&": "|", "|": "&", "@": "*"}
 LOGIC = {"and": "or", "or": "and"}
 PAIRS = ("min max", "amin amax", "argmin argmax", "any all", "sum mean", "ceil floor", "sin cos", "zeros ones")
-COMMUTATIVE = {"min", "max", "logaddexp", "transpose"}  # the order of their arguments does not matter
+COMMUTATIVE = {"min", "max", "logaddexp", "transpose", "addcmul_"}  # the order of their arguments does not matter
 NAMES = {name: other for pair in map(str.split, PAIRS) for name, other in (pair, pair[::-1])}
 
 

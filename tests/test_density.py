@@ -89,16 +89,16 @@ def test_all_ranks_at_once_are_the_ranks_one_by_one():
 
 def test_a_threshold_picks_a_rank_for_each_point():
     z = torch.zeros(2, 3)
-    spectrum = torch.tensor([[4.0, 2.0, 1.0], [1.0, 0.2, 0.1]])
+    spectrum = torch.tensor([[4.0, 2.0, 1.1], [1.0, 0.2, 0.1]])
     prior = log_prior(z)
     relative = log_density_by_threshold(z, spectrum, 0.3, relative=True)
     torch.testing.assert_close(relative, prior - torch.tensor([4.0 * 2.0, 1.0]).log())
     absolute = log_density_by_threshold(z, spectrum, 0.15, relative=False)
-    torch.testing.assert_close(absolute, prior - torch.tensor([4.0 * 2.0 * 1.0, 0.2]).log())
+    torch.testing.assert_close(absolute, prior - torch.tensor([4.0 * 2.0 * 1.1, 0.2]).log())
 
 
 def test_a_singular_value_at_the_threshold_counts_as_zero():
-    z, spectrum = torch.zeros(1, 3), torch.tensor([[4.0, 2.0, 0.5]])
+    z, spectrum = torch.zeros(1, 3), torch.tensor([[4.0, 2.0, 0.7]])
     for threshold, relative in ((0.5, True), (2.0, False)):
         found = log_density_by_threshold(z, spectrum, threshold, relative=relative)
         torch.testing.assert_close(found, log_prior(z) - math.log(4))

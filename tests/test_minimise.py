@@ -74,9 +74,39 @@ def test_every_iterate_is_the_textbooks(steps):
 
 
 def test_a_first_gradient_below_one_is_not_stretched():
-    gentle = lambda x, rows: 0.01 * rosenbrock(x, rows)  # noqa: E731
-    near = 1 + 0.1 * STARTS
-    assert minimise(gentle, near, 1, 0.0).x[0].tolist() == pytest.approx(textbook(gentle, near[0], 1)[-1].tolist())
+    gentle = lambda x, rows: 1e-3 * x.square().sum(1)  # noqa: E731
+    torch.testing.assert_close(minimise(gentle, STARTS, 1, 0.0).x, (1 - 2e-3) * STARTS)
+
+
+def double_wells(x, rows):
+    return ((x.square() - 1).square() * torch.tensor([1.0, 3.0, 0.3, 10.0]) + x * x.roll(1, 1)).sum(1)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 9])
+def test_steps_of_negative_curvature_are_forgotten(steps):
+    start = 0.05 * STARTS  # near a maximum
+    found = minimise(double_wells, start, steps, 0.0)
+    expected = torch.stack([textbook(double_wells, point, steps)[-1] for point in start])
+    torch.testing.assert_close(found.x, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_a_slope_without_curvature_is_followed():
+    found = minimise(lambda x, rows: 4 * x[:, 0], torch.zeros(1, 2), 3, 0.0)
+    assert found.x.tolist() == [[-1.0 - 4.0 - 4.0, 0.0]]
+
+
+@pytest.mark.parametrize(("cosine", "kept"), [(1.5e-10, True), (0.8e-10, False)])
+def test_a_step_counts_if_it_is_not_at_a_right_angle_to_the_change_of_gradient(cosine, kept):
+    matrix = torch.tensor([[3 * cosine, 3.0], [3.0, 0.0]])
+    bilinear = lambda x, rows: x[:, 0] + 0.5 * torch.einsum("bi,ij,bj->b", x, matrix, x)  # noqa: E731
+    pairs, direction = [], module._direction
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            module, "_direction", lambda g, given, gamma: pairs.append(list(given)) or direction(g, given, gamma)
+        )
+        minimise(bilinear, torch.zeros(1, 2), 2, 0.0)
+    ((_, _, rho),) = pairs[1]
+    assert bool(rho > 0) == kept
 
 
 @pytest.mark.parametrize("tolerance", [0.5, 0.05])
@@ -87,13 +117,14 @@ def test_a_row_ends_with_the_first_decrease_within_the_tolerance(tolerance):
     assert found.converged.all()
 
 
-def test_an_uphill_direction_is_replaced_by_steepest_descent_and_the_pairs_forgotten(monkeypatch):
+@pytest.mark.parametrize("factor", [-1.0, 0.0])
+def test_a_direction_that_does_not_descend_is_replaced_by_steepest_descent(monkeypatch, factor):
     count, direction = itertools.count(), module._direction
 
     def turned(g, pairs, gamma):
         p = direction(g, pairs, gamma)
         if next(count) == 6:
-            p[0] = -p[0]
+            p[0] *= factor
         return p
 
     monkeypatch.setattr(module, "_direction", turned)
@@ -126,10 +157,10 @@ def test_where_the_objective_is_unknown_a_step_is_cut_to_a_tenth():
 
 
 def test_a_step_is_cut_to_a_half_at_most():
-    steep = lambda x, rows: torch.where(x > -1, x, x - 2 * x.detach() - 2)[:, 0]  # noqa: E731
-    rising, asked = recorded(lambda x, rows: steep(x, rows) + 0.99999 * (x.detach()[:, 0] < 0))
-    minimise(rising, torch.zeros(1, 1), 1, 0.0)
-    assert asked[2].item() == pytest.approx(-0.5)
+    slight = 0.5e-4  # of the slope: a decrease, but not enough, so that the parabola's minimum is beyond a half
+    falling, asked = recorded(lambda x, rows: (x - (1 - slight) * x.detach())[:, 0])
+    minimise(falling, torch.zeros(1, 1), 1, 0.0)
+    torch.testing.assert_close(torch.cat(asked)[:, 0], torch.tensor([0.0, *(-(0.5**k) for k in range(20))]))
 
 
 def test_armijo_asks_for_a_ten_thousandth_of_the_slope():
@@ -137,6 +168,7 @@ def test_armijo_asks_for_a_ten_thousandth_of_the_slope():
     slope, alpha = torch.full((4,), -3.0), torch.full((4,), 2.0)
     value = torch.tensor([-6.01e-4, -5.99e-4, -7e-4, torch.nan])
     assert module._decreased(value, g, zero, alpha, slope).tolist() == [True, False, True, False]
+    assert module._decreased(zero + 1e-4 * alpha * slope, g, zero, alpha, slope).all()  # no more is needed
     unknown = torch.tensor([[0.0, torch.inf]]).expand(4, 2)
     assert not module._decreased(value, unknown, zero, alpha, slope).any()
 

@@ -50,7 +50,7 @@ def number(value: SupportsFloat) -> str:
     if size and not 1e-4 <= size < 1e6:
         mantissa, exponent = f"{size:.2e}".split("e")
         return f"{sign}{float(mantissa):g} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
-    return sign + (f"{size:,.0f}" if size >= 100 else f"{size:g}")
+    return f"{sign}{size:,g}"
 
 
 def estimate(values: Float[Tensor, " points"], statistic: Callable = np.mean, *, seed: int = 0) -> Estimate:
@@ -148,7 +148,7 @@ def _bootstrap(groups: list[Tensor], statistic: Callable, method: str, seed: int
         known.append(kept)
         total += len(numbers)
     value = low = high = float(statistic(*known))
-    if statistic is np.median and _median_is_stuck(known[0]):
+    if statistic is np.median and _median_is_stuck(*known):
         method = "percentile"
     if any(np.ptp(kept) > 0 for kept in known):  # equal values have no error, which the bootstrap cannot express
         rng = np.random.default_rng(seed)
