@@ -97,4 +97,4 @@ def test_mean_and_deviation_are_over_random_halves(monkeypatch):
     found = dimensions.estimated({"points": torch.arange(10.0)[:, None]}, seed=4, halves=3)["mean"][0]
     halves = [np.random.default_rng([4, half]).permutation(10)[:5].mean() for half in range(3)]
     assert found == pytest.approx((np.mean(halves), np.std(halves, ddof=1)))
-    assert str(Halves(1.2345, 0.5)) == "1.23 ± 0.5"
+    assert str(Halves(1.2345, 0.5)) == "1.2 ± 0.5"

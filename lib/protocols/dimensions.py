@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from lib.measures.axes import Latents, PerSample, SingularValues
-from lib.measures.intervals import Estimate, number
+from lib.measures.intervals import Estimate
 
 ESTIMATORS = {"PCA": skdim.id.lPCA, "maximum likelihood": skdim.id.MLE, "TwoNN": skdim.id.TwoNN}
 """Estimators of the dimension of a cloud of points: Bac et al. 2021, Levina & Bickel 2004, Facco et al. 2017."""
@@ -27,8 +27,8 @@ class Halves(NamedTuple):
     """standard deviation over the halves"""
 
     def __str__(self) -> str:
-        """Mean and standard deviation."""
-        return f"{number(self.mean)} ± {number(self.deviation)}"
+        """Mean and standard deviation, to a tenth of a dimension."""
+        return f"{self.mean:.1f} ± {self.deviation:.1f}"
 
 
 def rank_by_threshold(spectrum: SingularValues, threshold: float, *, relative: bool) -> PerSample:
