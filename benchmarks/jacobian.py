@@ -1,6 +1,6 @@
 """The cost of Jacobians: ours, batched central differences, and one point at a time.
 
-Run ``python -m benchmarks.jacobian --help``. Chapter 1 of the book prints the same table.
+Run ``python -m benchmarks.jacobian --help``. The section on the change of variables prints the same table.
 """
 
 import resource

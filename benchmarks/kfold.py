@@ -1,6 +1,7 @@
 """The cost of the K-fold score: training the folds together, and importance sampling; with a prediction for any size.
 
-Run ``python -m benchmarks.kfold --help``. Chapter 5 of the book predicts the cost of the paper's sizes with it.
+Run ``python -m benchmarks.kfold --help``. The section on the memorisation score predicts the
+cost of the paper's sizes with it.
 """
 
 import resource

@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +18,18 @@ def double_precision():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+def defaults(function):
+    """The default values of a function's arguments, by name."""
+    arguments = inspect.signature(function).parameters.items()
+    return {name: argument.default for name, argument in arguments if argument.default is not argument.empty}
+
+
+def counted(decoder):
+    """A decoder, and a list of how many latents it was given each time."""
+    counts = []
+    return lambda z: counts.append(len(z)) or decoder(z), counts
 
 
 def affine(pixels, latent, rank=None, seed=0):

@@ -34,6 +34,7 @@ COMPARISONS |= {"not in": "in", "in": "not in"}
 ARITHMETIC = {"+": "-", "-": "+", "*": "/", "/": "*", "//": "*", "**": "*", "%": "*", "&": "|", "|": "&", "@": "*"}
 LOGIC = {"and": "or", "or": "and"}
 PAIRS = ("min max", "amin amax", "argmin argmax", "any all", "sum mean", "ceil floor", "sin cos", "zeros ones")
+COMMUTATIVE = {"min", "max", "logaddexp", "transpose"}  # the order of their arguments does not matter
 NAMES = {name: other for pair in map(str.split, PAIRS) for name, other in (pair, pair[::-1])}
 
 
@@ -62,7 +63,7 @@ def mutants(source: bytes) -> list[Mutant]:
 
 
 class _Mutations:
-    """Walks the code, but for what does nothing: annotations, docstrings, and messages."""
+    """Walks the code, but for what does nothing: annotations, docstrings, messages, and ``strict`` of equal lengths."""
 
     def __init__(self, source: bytes) -> None:
         self.source = source
@@ -74,7 +75,7 @@ class _Mutations:
         return self._walk(ast.parse(self.source))
 
     def _walk(self, node: ast.AST) -> Iterator[Mutant]:
-        if isinstance(node, ast.JoinedStr):
+        if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.keyword) and node.arg == "strict"):
             return
         yield from self._mutated(node)
         for field, value in ast.iter_fields(node):
@@ -113,10 +114,11 @@ class _Mutations:
         if name in NAMES:
             end = self._span(node.func)[1]
             yield Mutant(end - len(name), end, NAMES[name])
-        if len(node.args) > 1 and not any(isinstance(argument, ast.Starred) for argument in node.args[:2]):
+        if len(node.args) > 1 and name not in COMMUTATIVE and not isinstance(node.args[0], ast.Starred):
             (a, b), (c, d) = map(self._span, node.args[:2])
-            text = self.source
-            yield Mutant(a, d, (text[c:d] + text[b:c] + text[a:b]).decode())
+            first, between, second = self.source[a:b], self.source[b:c], self.source[c:d]
+            if first != second:
+                yield Mutant(a, d, (second + between + first).decode())
 
     def _between(self, left: ast.AST, right: ast.AST, swaps: dict[str, str]) -> Iterator[Mutant]:
         start, end = self._span(left)[1], self._span(right)[0]

@@ -3,8 +3,8 @@
 import torch
 from torch.distributions import Independent, Normal
 
-from lib.models.data import seed_from
-from lib.models.ensembles import KFold
+from lib.models.draws import seed_from
+from lib.models.kfold import KFold
 from lib.protocols.kfold import CrossValidation
 
 PIXELS = (1, 2, 2)

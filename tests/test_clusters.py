@@ -5,6 +5,7 @@ import pytest
 import torch
 from conftest import affine
 
+from lib.measures.graph import graph_distances, straight_distances
 from lib.measures.intervals import Estimate
 from lib.protocols import clusters
 
@@ -118,6 +119,8 @@ def test_a_ridge_is_cheaper_to_go_round():
     assert (found.straight < found.graph - 1e-9).any()
     torch.testing.assert_close(found.shorter, torch.minimum(found.graph, found.straight))
     torch.testing.assert_close(found.mean_graph, found.euclidean_graph)
+    torch.testing.assert_close(found.graph, graph_distances(ridge, z, 8))
+    torch.testing.assert_close(found.straight, straight_distances(ridge, z, n=11))
 
 
 def test_a_table_has_a_row_per_model_and_a_column_per_distance():

@@ -4,7 +4,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from lib.measures.transforms import pool
-from lib.models.generators import Fitted
+from lib.models.generative import Generative, GeneratorFit
 from lib.protocols.completion import completion, errors, restore, ridge, super_resolution
 from lib.protocols.zoo import Search
 
@@ -17,7 +17,10 @@ def fit():
     """An affine generator of 8 x 8 images from three latents."""
     matrix = 0.05 * torch.randn(64, 3)
     codes = MultivariateNormal(torch.zeros(3), torch.eye(3))
-    return Fitted(lambda z: (0.5 + z @ matrix.T).view(-1, 1, 8, 8), None, codes, torch.arange(3), torch.zeros(1, 1))
+    spec = Generative("glo", 3)
+    return GeneratorFit(
+        spec, torch.arange(3), torch.zeros(1, 1), lambda z: (0.5 + z @ matrix.T).view(-1, 1, 8, 8), None, codes
+    )
 
 
 @pytest.mark.parametrize("task", TASKS)

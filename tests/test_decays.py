@@ -84,6 +84,13 @@ def test_the_last_direction_shows_the_priors_parabola_over_its_own_arclength():
     assert default.travelled.item() == pytest.approx(2 * sigma)
 
 
+def test_positions_where_fewer_than_three_points_have_a_decay_are_left_out():
+    nan = math.nan
+    found = decays.means([0.1, 0.5, 1.0], torch.tensor([[1.0, 2.0, 6.0], [1.0, nan, 2.0], [5.0, 5.0, 5.0]]), seed=0)
+    assert found.positions == [0.1, 1.0]
+    assert [mean.value for mean in found.decays] == [3, 5]
+
+
 def test_a_direction_counts_where_it_moves_the_output_in_every_model():
     first = torch.tensor([[10.0, 4.0, 2.0, 0.1], [10.0, 4.0, 1.0, 0.1]])
     second = torch.tensor([[1.0, 0.12, 0.15, 0.01]])

@@ -106,6 +106,12 @@ def test_neighbours_of_codes_are_other_codes():
     torch.testing.assert_close(found, pool[[1, 2]])
 
 
+def test_the_ratio_of_sizes_ignores_signs():
+    first, second = np.array([[1.0, 3.0], [4.0, 4.0]]), np.array([[-4.0, -4.0], [1.0, 3.0]])
+    assert dips.size_ratio(first, second).tolist() == [0.5, 2]
+    assert dips.size_ratio(first, second, axis=0).tolist() == [5 / 3, 7]
+
+
 def test_a_straight_image_is_a_crossfade_and_a_great_circle_is_not():
     decoder, _ = affine(6, 3)
     z0, z1 = torch.randn(2, 4, 3)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lib.measures.memorization import scores
-from lib.models import data, ensembles
+from lib.models import data
+from lib.models.draws import seed_from
 from lib.protocols import kfold
 
 CPU = torch.device("cpu")
@@ -37,8 +38,7 @@ SPEC = kfold.KFold(
 
 def test_both_rates_are_fitted_on_the_same_images_with_models_of_their_own(grey, tmp_path, monkeypatch):
     torch.set_default_dtype(torch.float32)
-    cached = functools.partial(ensembles.fit_repeats, folder=tmp_path)
-    monkeypatch.setattr(ensembles, "fit_repeats", cached)
+    monkeypatch.setattr(kfold, "fit_all", functools.partial(kfold.fit_all, folder=tmp_path))
     with ThreadPoolExecutor(1) as executor:
         fast, slow = kfold.fit(SPEC, [1e-2, 1e-3], 2, grey, CPU, executor=executor)
     assert (fast.spec.rate, slow.spec.rate) == (1e-2, 1e-3)
@@ -94,7 +94,7 @@ def test_generated_images_depend_on_the_seed_alone():
 def test_sources_with_other_names_are_other_streams():
     draws = [torch.rand(3, generator=kfold.source(*identity)) for identity in ((0, 0), (0, 1), (1, 0), (0, 1000))]
     assert all(not torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
-    assert torch.equal(draws[0], torch.rand(3, generator=torch.Generator().manual_seed(data.seed_from(0, 10, 0))))
+    assert torch.equal(draws[0], torch.rand(3, generator=torch.Generator().manual_seed(seed_from(0, 10, 0))))
 
 
 def test_pixels_are_the_same_at_every_draw_of_one_number():

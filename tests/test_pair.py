@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
+from lib.models.convolutional import Convolutional, ConvVAEFit
 from lib.models.data import Dataset
 from lib.models.networks import VAE
-from lib.models.training import Fitted
 from lib.protocols import pair
 from lib.protocols.pair import Pairs
 
@@ -37,7 +37,7 @@ def dataset():
 
 
 def fitted(*index):
-    return Fitted(Blind(), torch.tensor(index), torch.zeros(1))
+    return ConvVAEFit(Convolutional(len(index)), torch.tensor(index), torch.zeros(1), Blind())
 
 
 def known_bound(pixel):

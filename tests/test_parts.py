@@ -4,7 +4,7 @@ import torch
 from scipy.stats import kstest
 from torch.distributions import MultivariateNormal
 
-from lib.models.generators import Fitted
+from lib.models.generative import Generative, GeneratorFit
 from lib.protocols.parts import compare, errors
 from lib.protocols.zoo import Search
 
@@ -22,12 +22,13 @@ def sides(count=60, parts=16):
 def blank():
     """A generator that makes the same grey image of everything."""
     codes = MultivariateNormal(torch.zeros(2), torch.eye(2))
-    return Fitted(
+    return GeneratorFit(
+        Generative("glo", 3),
+        torch.arange(3),
+        torch.zeros(1, 1),
         lambda z: 0.5 + 0 * z.sum(1).view(-1, 1, 1, 1).expand(-1, 2, 8, 8),
         None,
         codes,
-        torch.arange(3),
-        torch.zeros(1, 1),
     )
 
 

@@ -75,6 +75,6 @@ def test_distances_are_in_units_of_those_of_the_codes():
 def test_latents_drawn_like_the_codes_are_outside_as_often_as_the_level_says():
     zoo, _ = affine_zoo()
     fit = zoo.fits["line"][0]
-    z = fit.codes.sample((4000,))
+    z = fit.prior.sample((4000,))
     found = searches.support(fit, Both(recovery(z), recovery(z)), seed=3)
     assert found.outside("training", 0.9) == pytest.approx(0.1, abs=0.03)

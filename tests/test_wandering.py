@@ -109,6 +109,24 @@ def test_the_measure_is_that_where_the_walkers_are():
     torch.testing.assert_close(wandering.measure_there(stretched, found), torch.tensor([2.0]))
 
 
+def test_the_measure_is_taken_at_every_fiftieth_step_of_the_second_half():
+    found = planted(*([float(time + 1)] for time in range(21)))  # the second half begins at the eleventh
+    values = wandering.measure_there(lambda z: torch.cat([z[:, :1] ** 2 / 2, z[:, 1:]], 1), found)
+    torch.testing.assert_close(10**values, torch.tensor([11.0, 16.0, 21.0]))
+
+
+def test_the_first_codes_are_the_typical_ones():
+    codes = torch.cat([torch.zeros(wandering.TYPICAL, 1), torch.full((wandering.TYPICAL + 1, 1), 9.0)])
+    starts = torch.full((4000, 1), 0.0)
+
+    def steep_away(z):
+        return torch.where(z < 5, z, 100 * z)  # a walk by the typical codes has steps of the wanted size
+
+    found = wandering.wander(steep_away, codes, starts, steps=10, step=0.1, rng=seeded())
+    assert found.z[1].square().mean() == pytest.approx(10 * 0.1**2, rel=0.1)
+    assert len(found.z) == 2
+
+
 def test_on_a_circle_the_measure_of_a_radial_map_is_constant():
     def radial(z):
         return z * z.square().sum(1, keepdim=True)  # the determinant is 3 r^4

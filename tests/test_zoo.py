@@ -5,7 +5,7 @@ import torch
 from zoos import affine_zoo
 
 from lib.measures.recovery import recover
-from lib.models.data import seed_from
+from lib.models.draws import seed_from
 from lib.protocols import zoo as zoos
 from lib.protocols.zoo import Budget, Search
 
@@ -32,7 +32,7 @@ def test_only_the_rows_that_are_asked_for_are_fitted(monkeypatch):
     small, _ = affine_zoo()
     official, fit = small.official, small.fits["line"][0]
     asked = []
-    monkeypatch.setattr(zoos, "_fitted", lambda specs, *_: asked.extend(specs) or [fit] * len(specs))
+    monkeypatch.setattr(zoos, "fit", lambda specs, *_, **__: asked.extend(specs) or [fit] * len(specs))
     rows = ["DCGAN", "GLO-8", "GLO-8, codes fixed"]
     made = zoos.gather(official, BUDGET, rows, models={"glo": 3}, count=20, seed=5, device="cpu")
     assert {row: len(fits) for row, fits in made.fits.items()} == {"DCGAN": 1, "GLO-8": 3, "GLO-8, codes fixed": 1}

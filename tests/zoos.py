@@ -4,7 +4,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from lib.models.data import Dataset, hold_out
-from lib.models.generators import Fitted, Generative
+from lib.models.generative import Generative, GeneratorFit
 from lib.protocols.zoo import Zoo
 
 
@@ -24,6 +24,9 @@ def affine_zoo(count=20, strangers=0.1, encoder=None):
     def generator(z):
         return (0.5 + z @ matrix.T).view(-1, 1, 4, 4)
 
-    fits = [Fitted(generator, encoder, codes, index, torch.zeros(1, 1)) for index in torch.arange(60).split(30)]
     plan = {"line": Generative("glo", 30, 10, 4)}
+    fits = [
+        GeneratorFit(plan["line"], index, torch.zeros(1, 1), generator, encoder, codes)
+        for index in torch.arange(60).split(30)
+    ]
     return Zoo("small", official, hold_out(official, count, seed=0), plan, {"line": fits}, count, 0, "cpu"), matrix

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lib.models import sources
 from lib.models.closure import ROOT
-from lib.models.draws import draw, seed_from  # noqa: F401 (TEMPORARY: the old place of seed_from)
+from lib.models.draws import draw
 from lib.models.sources import DataError
 
 FOLDERS = {"mnist": "mnist", "cifar10": "cifar-10-batches-bin", "celeba": "celeba"}

@@ -1,6 +1,6 @@
 """The generators whose images are searched for: GLO, autoencoders, and generative adversarial networks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,9 +99,9 @@ class GeneratorFit(Fit):
     Its losses are those of the generator, and of the discriminator where there is one, mean of every 25 steps.
     """
 
-    generator: nn.Module
+    generator: Callable[[Tensor], Tensor]
     """latents to images in [0, 1]"""
-    encoder: nn.Module | None
+    encoder: Callable[[Tensor], Tensor] | None
     """images to latents, for autoencoders"""
     prior: MultivariateNormal
     """what latents are drawn from: standard normal for adversarial networks, fitted to the codes for the others"""

@@ -1,6 +1,5 @@
 """What the variational autoencoders share. ``encode`` and ``decode`` return distributions; ``generate`` is measured."""
 
-import importlib
 from itertools import pairwise
 
 import torch
@@ -87,11 +86,3 @@ def normal(
 ) -> Independent:
     """A normal with independent coordinates; the last ``axes`` axes are one event."""
     return Independent(Normal(mean, scale, validate_args=False), axes, validate_args=False)
-
-
-def __getattr__(name: str) -> object:  # TEMPORARY: the old names, until no caller needs them
-    if name == "ConvVAE":
-        return importlib.import_module("lib.models.convolutional").ConvVAE
-    if name == "seeded":
-        return importlib.import_module("lib.models.draws").seeded
-    raise AttributeError(name)

@@ -5,7 +5,6 @@ mean held fixed: by a network of the latents, or by the paper's precision networ
 codes. For comparison, ``joint`` fits mean and variance network together, as an ordinary autoencoder does.
 """
 
-import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -266,9 +265,3 @@ class Precision(nn.Module):
         """The variance, squared output units."""
         precision = self._near(z) @ self.log_weights.exp() + self.least_precision
         return precision.reciprocal() + self.least
-
-
-def __getattr__(name: str) -> object:  # TEMPORARY: the old names, until no caller needs them
-    if name not in ("Fitted", "fit_stochastic"):
-        raise AttributeError(name)
-    return getattr(importlib.import_module("lib.models.deviations"), name)

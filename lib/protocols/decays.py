@@ -10,7 +10,7 @@ from torch import Tensor
 from lib.measures.axes import Along, Decoder, Latents, Outputs, PerSample, SingularValues
 from lib.measures.curves import straight
 from lib.measures.density import log_density_by_rank
-from lib.measures.intervals import Estimate, difference
+from lib.measures.intervals import Estimate, difference, estimate
 from lib.measures.jacobian import singular_system, singular_values
 from lib.measures.paths import Curve, decay_along, line_density, travel
 from lib.measures.statistics import auc
@@ -44,6 +44,15 @@ class Degenerate(NamedTuple):
     """nats per output unit"""
     travelled: PerSample
     """arclength to either side, output units"""
+
+
+class Means(NamedTuple):
+    """Mean decays over a sweep, where enough points have one."""
+
+    positions: list[float]
+    """what was swept: radii, or directions"""
+    decays: list[Estimate]
+    """nats per output unit, with intervals over points"""
 
 
 class Combined(NamedTuple):
@@ -83,6 +92,18 @@ def over_directions(
 ) -> Float[Tensor, "directions batch"]:
     """Decays, means over the radii, in every direction; arguments as :func:`along`."""
     return torch.stack([along(decoder, peaks, k, rank=rank, radii=radii, reach=reach).mean(1) for k in directions])
+
+
+def means(positions: Sequence[float], decays: Float[Tensor, "sweep batch"], *, seed: int) -> Means:
+    """Mean decay over points at every position of a sweep, but where fewer than three points have one.
+
+    Args:
+        positions: what was swept.
+        decays: a row for every position; NaN is a point without a decay.
+        seed: seed of the bootstrap over points.
+    """
+    known = [i for i, row in enumerate(decays) if row.isfinite().sum() >= 3]
+    return Means([positions[i] for i in known], [estimate(decays[i], seed=seed) for i in known])
 
 
 def over_ranks(decoder: Decoder, peaks: Peaks, *, radii: Sequence[float], reach: float) -> Float[Tensor, " ranks"]:

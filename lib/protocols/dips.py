@@ -144,6 +144,11 @@ def neighbours_in_latents(z: Latents, among: Float[Tensor, "candidates latent"])
     return among[nearest_neighbours(z.cpu(), among.cpu()).to(among.device)]
 
 
+def size_ratio(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
+    """Size of one mean over that of another, as a statistic for :func:`lib.measures.intervals.difference`."""
+    return np.abs(np.mean(first, axis) / np.mean(second, axis))
+
+
 @torch.no_grad()
 def crossfade(decoder: Decoder, paths: Paths) -> PerSample:
     r"""How far the output at the midpoint is from the mean of the outputs at the ends, over the distance of the ends.

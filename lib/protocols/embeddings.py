@@ -27,8 +27,9 @@ from torch import Tensor
 from lib.measures import geodesic
 from lib.measures.axes import Decoder, Latents
 from lib.measures.intervals import mean_of_few
-from lib.models import data, networks
+from lib.models import networks
 from lib.models.data import Dataset
+from lib.models.draws import seed_from
 from lib.models.fit import fit
 from lib.models.stochastic import Stochastic, StochasticFit, StochasticVAE
 
@@ -163,15 +164,15 @@ def quality(embeddings: Mapping[str, Embedding], *, images: int = 500) -> pd.Dat
     rows = []
     for name, embedding in embeddings.items():
         few = embedding.images.test[:images]
-        for variance, fit in embedding.fits.items():
-            errors = [(_reconstruction(model, few) - few).square().mean() for model in fit.models]
+        for variance, fitted in embedding.fits.items():
+            errors = [(_reconstruction(model, few) - few).square().mean() for model in fitted.models]
             rows.append(
                 {
                     "classes": name.replace("-", ", "),
                     "variance": variance,
-                    "models": len(fit.models),
-                    "training images": len(fit.index),
-                    "loss": mean_of_few(fit.losses[-1]),
+                    "models": len(fitted.models),
+                    "training images": len(fitted.index),
+                    "loss": mean_of_few(fitted.losses[-1]),
                     "squared error, test": float(torch.stack(errors).mean()),
                 }
             )
@@ -208,4 +209,4 @@ def chosen(seed: int, count: int, available: int, *identity: int) -> Int64[Tenso
 
 def stream(seed: int, device: torch.device, *identity: int) -> torch.Generator:
     """A source of random numbers that belongs to seed and identity."""
-    return torch.Generator(device).manual_seed(data.seed_from(seed, RANDOM, *identity))
+    return torch.Generator(device).manual_seed(seed_from(seed, RANDOM, *identity))

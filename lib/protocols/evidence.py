@@ -15,7 +15,7 @@ from lib.measures.axes import PerSample
 from lib.measures.intervals import Estimate, estimate
 from lib.measures.likelihood import log_evidence
 from lib.measures.memorization import score, split
-from lib.models.data import seed_from
+from lib.models.draws import seed_from
 from lib.protocols import kfold
 from lib.protocols.kfold import ByModel, CrossValidation, Folds
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lib.measures.axes import Images, PerSample
 from lib.measures.memorization import Scores, score, scores, split
-from lib.models.data import Dataset, seed_from
+from lib.models.data import Dataset
+from lib.models.draws import seed_from
 from lib.models.fit import fit as fit_all
 from lib.models.kfold import KFold, Repeats, gather
 from lib.models.networks import VAE
@@ -77,16 +78,19 @@ def fit(
         ValueError: more images than there are, or folds outside 2..images.
         FloatingPointError: a loss or a log p(x) that is not finite.
     """
-    specs = [one for rate in rates for one in replace(spec, rate=rate).repeats(repeats)]
+    specs = [repeat for rate in rates for repeat in replace(spec, rate=rate).repeats(repeats)]
     fits = gather(fit_all(specs, dataset, device.type, executor=executor))
     shown = spec.padded(dataset.train[fits[0].index])
     return [_with_images(repeated, shown, device) for repeated in fits]
 
 
 def _with_images(fits: Repeats, shown: Images, device: torch.device) -> CrossValidation:
+    def model(repeat: int, fold: int) -> VAE:
+        return fits.model(repeat, fold).to(device)
+
     x = fits.spec.observed(shown.to(device), SCORED)
     numbers = (fits.log_p.cpu(), fits.ess.cpu(), fits.scored, fits.held_out.cpu(), fits.losses.cpu())
-    return CrossValidation(fits.spec, shown, x, *numbers, fits.model)
+    return CrossValidation(fits.spec, shown, x, *numbers, model)
 
 
 def source(seed: int, *identity: int) -> torch.Generator:

@@ -10,11 +10,11 @@ from torch.distributions import Distribution
 
 from lib.measures.axes import Decoder, Images, Latents, PerSample
 from lib.measures.intervals import Estimate, estimate
-from lib.models import convolutional, data, networks
-from lib.models.data import Dataset
+from lib.models import convolutional, data
 from lib.models.convolutional import ConvVAE, ConvVAEFit
-from lib.models.fit import fit as fit_all
+from lib.models.data import Dataset
 from lib.models.draws import seeded
+from lib.models.fit import fit as fit_all
 from lib.models.networks import VAE
 
 
@@ -41,7 +41,7 @@ def fit(dataset: Dataset, device: str, *, examples: int, **settings: int) -> dic
         dataset: the images.
         device: the device to train on.
         examples: how many images the first model is fitted on.
-        settings: steps, batch, seed, latents and width of both, as :class:`lib.models.convolutional.Convolutional` has them.
+        settings: steps, batch, seed, latents and width of both, by their names in the specification.
     """
     specs = convolutional.pair(examples, **settings)
     return dict(zip(specs, fit_all(list(specs.values()), dataset, device), strict=True))

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from lib.measures.axes import Images, PerSample
 from lib.measures.recovery import Recovery, recover
-from lib.models.data import Dataset, hold_out, seed_from
+from lib.models.data import Dataset, hold_out
+from lib.models.draws import seed_from
 from lib.models.fit import fit
 from lib.models.generative import Generative, GeneratorFit
 
@@ -148,8 +149,8 @@ def gather(
     keys = [(row, k) for row in wanted for k in range(_number_of_models(planned[row], models or {}))]
     specs = [replace(planned[row], seed=seed_from(seed, k) if k else seed) for row, k in keys]
     fits: dict[str, list[GeneratorFit]] = {row: [] for row in wanted}
-    for (row, _), fit in zip(keys, _fitted(specs, images, device, executor), strict=True):
-        fits[row].append(fit)
+    for (row, _), fitted in zip(keys, fit(specs, images, device, executor=executor), strict=True):
+        fits[row].append(fitted)
     return Zoo(dataset.name.split("/")[-1], dataset, images, planned, fits, count, seed, device)
 
 
@@ -231,7 +232,3 @@ def errors(fit: GeneratorFit, images: Images, how: Search) -> PerSample:
 
 def _number_of_models(spec: Generative, models: Mapping[str, int]) -> int:
     return models.get(spec.kind, 1) if spec.code_rate else 1
-
-
-def _fitted(specs: Sequence[Generative], images: Dataset, device: str, executor: Executor | None) -> list[GeneratorFit]:
-    return fit(specs, images, device, executor=executor)

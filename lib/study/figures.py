@@ -1,13 +1,14 @@
 """The look of the book, and the plots that two or more notebooks share. They take arrays, not models."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 from IPython.display import display
+from matplotlib.figure import SubFigure
 
-from lib.measures.intervals import Estimate
+from lib.measures.intervals import Estimate, number
 
 MEMORISED = {"color": "#b2182b", "linestyle": "-", "label": "memorised"}
 """The model of few images: red and solid, as in the paper ("solid is overfit"), through the whole book."""
@@ -74,6 +75,41 @@ def image_strip(axis: plt.Axes, images: np.ndarray, title: str = "") -> None:
     axis.set_axis_off()
 
 
+def along(
+    figure: plt.Figure | SubFigure,
+    images: Mapping[str, np.ndarray],
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    looks: Mapping[str, dict],
+) -> plt.Axes:
+    """What models make along a path, a strip of images for each of them, above curves over that path.
+
+    Args:
+        figure: where to draw.
+        images: by model, ``[n, channels, height, width]``.
+        curves: by model, positions and values.
+        looks: by model, the look of its curve.
+
+    Returns:
+        The axis of the curves.
+    """
+    *strips, below = figure.subplots(len(images) + 1, 1, height_ratios=[1] * len(images) + [2 * len(images)])
+    for axis, (name, row) in zip(strips, images.items(), strict=True):
+        image_strip(axis, row, name)
+    for name, (x, y) in curves.items():
+        below.plot(x, y, **looks[name])
+    below.axhline(0, color="0.8", lw=0.8, zorder=0)
+    below.legend()
+    return below
+
+
+def image_rows(axis: plt.Axes, rows: Mapping[str, np.ndarray], title: str = "") -> None:
+    """Rows of as many images ``[n, channels, height, width]`` each, with their names on the left."""
+    image_strip(axis, np.concatenate(list(rows.values()), axis=2), title)
+    for index, name in enumerate(rows):
+        place = {"transform": axis.transAxes, "ha": "right", "va": "center"}
+        axis.text(-0.01, 1 - (index + 0.5) / len(rows), name, **place)
+
+
 def band(axis: plt.Axes, x: Sequence[float], values: np.ndarray, *, look: dict) -> None:
     """The mean of curves ``[points, x]``, with a band over the middle half of them."""
     low, high = np.nanquantile(values, (0.25, 0.75), axis=0)
@@ -113,7 +149,7 @@ def extremes(axes: Sequence[plt.Axes], images: np.ndarray, scores: np.ndarray) -
     middle = len(order) // 2 - count // 2
     for axis, name, start in zip(axes, ("low", "median", "high"), (0, middle, len(order) - count), strict=True):
         chosen = order[start : start + count]
-        image_strip(axis, images[chosen], f"{name}: {scores[chosen[0]]:.1f} to {scores[chosen[-1]]:.1f} nats")
+        image_strip(axis, images[chosen], f"{name}: {number(scores[chosen[0]])} to {number(scores[chosen[-1]])} nats")
 
 
 def outlier_bins(
@@ -136,14 +172,12 @@ def outlier_bins(
     """
     axes[0].bar(centres, regular, 0.92 * width, color=COLOURS[4], label="regular")
     axes[0].bar(centres, high, 0.92 * width, bottom=regular, color=COLOURS[1], label="highly memorised")
-    axes[0].set(ylabel="images")
+    axes[0].set(ylabel="images", ylim=(0, 1.4 * axes[0].get_ylim()[1]))  # room for the legend
+    axes[0].legend()
     axes[1].bar(centres, share, 0.92 * width, color=COLOURS[1])
-    axes[1].set(ylabel="highly memorised,\nshare of the bin", ylim=(0, 1))
-
-
-def label_end(axis: plt.Axes, x: float, y: float, text: str, color: str) -> None:
-    """The name of a curve to the right of its last point."""
-    axis.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", color=color, annotation_clip=False)
+    axes[1].set(ylabel="highly memorised,\nshare of the bin")
+    for axis in axes:
+        axis.label_outer()
 
 
 def binned_means(
