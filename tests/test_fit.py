@@ -2,7 +2,7 @@ import functools
 import importlib
 import json
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -52,7 +52,7 @@ class Mean(Spec):
         """A shorter fit."""
         return Mean(self.examples, self.start, self.seed) if self.start else None
 
-    def train(self, seen: Seen, device: str, checkpoint: Path, followed: Mapping[str, Tensor] | None) -> Tensors:
+    def train(self, seen: Seen, device: str, checkpoint: Path, followed: Tensors | None) -> Tensors:
         """Gradient descent on the squared error."""
         image = nn.Parameter(torch.zeros(seen.train.shape[1:]) if followed is None else followed["image"].clone())
         optimizer = torch.optim.Adam([image], lr=0.1, fused=True)

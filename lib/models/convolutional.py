@@ -4,18 +4,18 @@ Same specification, data, machine and threads: same weights, bit for bit, also a
 threads decides the order of sums; runs of notebooks fix it for the machine (:mod:`lib.study.runs`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from lib.models import loop
 from lib.models.draws import rng_from, seeded
-from lib.models.family import Fit, Seen, Spec, Tensors
+from lib.models.family import Fit, Index, Seen, Spec, Tensors
 from lib.models.networks import VAE, normal, posterior
 from lib.models.streams import ConvolutionalStream
 
@@ -38,7 +38,7 @@ class Convolutional(Spec):
     rate: float = 3e-3
     """peak learning rate of Adam: a tenth of the steps up, then half a cosine down to zero"""
 
-    def train(self, seen: Seen, device: str, checkpoint: Path, followed: Mapping[str, Tensor] | None) -> Tensors:
+    def train(self, seen: Seen, device: str, checkpoint: Path, followed: Tensors | None) -> Tensors:
         """The weights, and the losses of :class:`ConvVAEFit`."""
         x, model = ConvVAE.observe(seen.train).to(device), self.build(seen.train.shape[1:]).to(device)
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
@@ -59,9 +59,7 @@ class Convolutional(Spec):
         losses = loop.run(state, {"adam": optimizer}, advance, self.steps, checkpoint=checkpoint, label=label)
         return {**state, "losses": losses[:, 0]}
 
-    def restore(
-        self, tensors: Tensors, index: Int64[Tensor, " examples"], shape: Sequence[int], device: str | torch.device
-    ) -> "ConvVAEFit":
+    def restore(self, tensors: Tensors, index: Index, shape: Sequence[int], device: str) -> "ConvVAEFit":
         """The model, on ``device``."""
         model = self.build(shape)
         model.load_state_dict({name: value for name, value in tensors.items() if name != "losses"})

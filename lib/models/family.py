@@ -1,18 +1,19 @@
 """What a family of models is: a specification, its network, and the step that trains it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lib.models.draws import sample
 
 Tensors = dict[str, Tensor]
+Index = Int64[Tensor, " examples"]
+"""which training images"""
 
 
 class Seen(NamedTuple):
@@ -29,8 +30,7 @@ class Fit:
     """Fitted models and what they were fitted on. Each family adds its models."""
 
     spec: "Spec"
-    index: Int64[Tensor, " examples"]
-    """which training images"""
+    index: Index
     losses: Float[Tensor, "records *losses"]
     """over training"""
 
@@ -47,7 +47,7 @@ class Spec:
     examples: int
     seed: int
 
-    def index(self, available: int, name: str) -> Int64[Tensor, " examples"]:
+    def index(self, available: int, name: str) -> Index:
         """Which of the training images of the data set ``name`` are drawn, without replacement.
 
         Raises:
@@ -66,7 +66,7 @@ class Spec:
         """The specification of a fit that must be there before, because this one starts from its weights."""
         return None
 
-    def train(self, seen: Seen, device: str, checkpoint: Path, followed: Mapping[str, Tensor] | None) -> Tensors:
+    def train(self, seen: Seen, device: str, checkpoint: Path, followed: Tensors | None) -> Tensors:
         """Fit, from a checkpoint if there is one, and return all that is kept: the weights and the losses.
 
         Args:
@@ -77,9 +77,7 @@ class Spec:
         """
         raise NotImplementedError
 
-    def restore(
-        self, tensors: Tensors, index: Int64[Tensor, " examples"], shape: Sequence[int], device: str | torch.device
-    ) -> Fit:
+    def restore(self, tensors: Tensors, index: Index, shape: Sequence[int], device: str) -> Fit:
         """The fit from what :meth:`train` has returned: models in evaluation mode, without gradients, on ``device``.
 
         Args:

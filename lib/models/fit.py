@@ -8,13 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
 from lib.models import closure, store, streams
 from lib.models.closure import ROOT
 from lib.models.data import DataError, Dataset
-from lib.models.family import Fit, Seen, Spec, Tensors
+from lib.models.family import Fit, Index, Seen, Spec, Tensors
 
 FITS = ROOT / "_build" / "fits"
 
@@ -83,14 +81,14 @@ class Images:
         return _loaded(self) if self.here is None else self.here
 
 
-def train(spec: Spec, images: Images, device: str, followed: Mapping[str, Tensor] | None, checkpoint: Path) -> Tensors:
+def train(spec: Spec, images: Images, device: str, followed: Tensors | None, checkpoint: Path) -> Tensors:
     """Make one fit. It may run in another process: everything that it is given can be pickled."""
     dataset = images.dataset()
     index = spec.index(len(dataset.train), dataset.name)
     return spec.train(Seen(dataset.train[index], dataset.test), device, checkpoint, followed)
 
 
-def description(spec: Spec, data: str, device: str | torch.device, code: str) -> dict[str, object]:
+def description(spec: Spec, data: str, device: str, code: str) -> dict[str, object]:
     """Everything that decides a fit, which makes its key; the file of the fit keeps it."""
     return {
         "family": type(spec).__name__,
@@ -112,7 +110,7 @@ def family_code(file: Path, *, root: Path = ROOT) -> str:
     return closure.digest(kept, root=root)
 
 
-def _checked(spec: Spec, dataset: Dataset) -> Int64[Tensor, " examples"]:
+def _checked(spec: Spec, dataset: Dataset) -> Index:
     """The training images, if the specification and what it follows can be fitted on them."""
     if (followed := spec.follows()) is not None:
         _checked(followed, dataset)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 from torch.nn.functional import mse_loss, softplus
 
 from lib.models import loop
 from lib.models.draws import rng_from, seed_from, seeded
-from lib.models.family import Fit, Seen, Spec, Tensors
+from lib.models.family import Fit, Index, Seen, Spec, Tensors
 from lib.models.pyramid import encoder, generator
 from lib.models.streams import GenerativeStream
 
@@ -61,7 +61,7 @@ class Generative(Spec):
         networks = {"glo": GLO, "ae": Autoencoder, "aegan": Autoencoder}.get(self.kind, Adversarial)
         return seeded(lambda: networks(x, self), seed_from(self.stream.WEIGHTS, self.seed))
 
-    def train(self, seen: Seen, device: str, checkpoint: Path, followed: Mapping[str, Tensor] | None) -> Tensors:
+    def train(self, seen: Seen, device: str, checkpoint: Path, followed: Tensors | None) -> Tensors:
         """The weights, the losses of :class:`GeneratorFit`, and the moments of its prior."""
         x = seen.train.to(device)
         model = self.build(x).to(device).train()
@@ -81,9 +81,7 @@ class Generative(Spec):
         kept = {name: value for name, value in model.state_dict().items() if not name.startswith("discriminator.")}
         return {**kept, "losses": losses, "code_mean": mean, "code_covariance": covariance}
 
-    def restore(
-        self, tensors: Tensors, index: Int64[Tensor, " examples"], shape: Sequence[int], device: str | torch.device
-    ) -> "GeneratorFit":
+    def restore(self, tensors: Tensors, index: Index, shape: Sequence[int], device: str) -> "GeneratorFit":
         """The networks and the prior, on ``device``."""
         with torch.device("meta"):  # the architecture alone
             model = self.build(torch.empty(len(index), *shape))

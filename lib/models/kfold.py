@@ -1,6 +1,6 @@
 """Repeated K-fold cross-validation, after van den Burg & Williams 2021: a repeat is one fit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from lib.models import loop
 from lib.models.autoencoders import NETWORKS
 from lib.models.draws import rng_from, sample, seed_from, seeded
 from lib.models.ensemble import Ensemble, advance, assemble, evaluate
-from lib.models.family import Fit, Seen, Spec, Tensors
+from lib.models.family import Fit, Index, Seen, Spec, Tensors
 from lib.models.networks import VAE
 from lib.models.streams import KFoldStream
 
@@ -61,7 +61,7 @@ class KFold(Spec):
         """The epochs after which log p(x) is evaluated, counted from one."""
         return sorted({*range(self.score_every, self.epochs + 1, self.score_every), self.epochs})
 
-    def index(self, available: int, name: str) -> Int64[Tensor, " n"]:
+    def index(self, available: int, name: str) -> Index:
         """Which training images are drawn; all repeats have the same."""
         return sample(available, self.images, self.seed, name=name, what="images")
 
@@ -91,7 +91,7 @@ class KFold(Spec):
         seed = seed_from(self.seed, self.stream.WEIGHTS, self.repeat, fold)
         return seeded(lambda: NETWORKS[self.network](shape, self.latent, self.width, **options), seed)
 
-    def train(self, seen: Seen, device: str, checkpoint: Path, followed: Mapping[str, Tensor] | None) -> Tensors:
+    def train(self, seen: Seen, device: str, checkpoint: Path, followed: Tensors | None) -> Tensors:
         """The weights of the last epoch, and what :class:`Repeat` has."""
         images, test = (self.padded(part).to(device) for part in (seen.train, seen.test[: self.test_images or None]))
         held_out = folds(len(images), self.folds, seed=self.seed, repeat=self.repeat).to(device)
@@ -121,16 +121,14 @@ class KFold(Spec):
         losses = losses.view(self.epochs, 2, self.folds)
         return {"log_p": scores[0], "ess": scores[1], "losses": losses, "held_out": held_out, **weights}
 
-    def restore(
-        self, tensors: Tensors, index: Int64[Tensor, " n"], shape: Sequence[int], device: str | torch.device
-    ) -> "Repeat":
-        """The repeat, in main memory: the models of many repeats may not fit on an accelerator, one always does."""
+    def restore(self, tensors: Tensors, index: Index, shape: Sequence[int], device: str) -> "Repeat":
+        """The repeat, in main memory: models of many repeats may not fit on an accelerator, so they move one by one."""
         parts = {name: tensors[name] for name in ("losses", "log_p", "ess", "held_out")}
         prefix = "weights."
         weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         channels, height, width = shape
         padded = (channels, height + 2 * self.pad, width + 2 * self.pad)
-        return Repeat(self, index, **parts, weights=weights, shape=padded)
+        return Repeat(self, index, **parts, weights=weights, shape=padded, device=device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,12 +149,14 @@ class Repeat(Fit):
     """of the last epoch; the models stacked"""
     shape: Sequence[int]
     """of a padded image"""
+    device: str
+    """where models go when they are asked for"""
 
     def model(self, fold: int) -> VAE:
-        """One of the models, in evaluation mode, without gradients."""
+        """One of the models, in evaluation mode, without gradients, on the device."""
         model = self.spec.build(self.shape, fold)
         model.load_state_dict({name: value[fold] for name, value in self.weights.items()})
-        return model.eval().requires_grad_(False)
+        return model.to(self.device).eval().requires_grad_(False)
 
 
 class Repeats(NamedTuple):
@@ -182,7 +182,7 @@ class Repeats(NamedTuple):
         return self.fits[0].spec
 
     def model(self, repeat: int, fold: int) -> VAE:
-        """One of the models, in evaluation mode, without gradients."""
+        """One of the models, in evaluation mode, without gradients, on the device."""
         return self.fits[repeat].model(fold)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
@@ -19,7 +19,7 @@ from torch.distributions import Distribution, Independent, Normal
 from lib.models import loop
 from lib.models.draws import rng_from, seed_from, seeded
 from lib.models.ensemble import advance, assemble
-from lib.models.family import Fit, Seen, Spec, Tensors
+from lib.models.family import Fit, Index, Seen, Spec, Tensors
 from lib.models.networks import VAE, codes, perceptron, posterior
 from lib.models.streams import StochasticStream
 
@@ -93,7 +93,7 @@ class Stochastic(Spec):
 
         return seeded(network, seed_from(self.stream.WEIGHTS, self.seed, member))
 
-    def train(self, seen: Seen, device: str, checkpoint: Path, followed: Mapping[str, Tensor] | None) -> Tensors:
+    def train(self, seen: Seen, device: str, checkpoint: Path, followed: Tensors | None) -> Tensors:
         """The weights, stacked, and the losses of :class:`StochasticFit`."""
         x = seen.train.to(device)
         models = [self.build(x.shape[1:], member).to(device) for member in range(self.models)]
@@ -116,9 +116,7 @@ class Stochastic(Spec):
         losses = loop.run(ensemble.state, {"adam": optimizer}, step, steps, checkpoint=checkpoint, label=label)
         return {**ensemble.state, "losses": losses}
 
-    def restore(
-        self, tensors: Tensors, index: Int64[Tensor, " examples"], shape: Sequence[int], device: str | torch.device
-    ) -> "StochasticFit":
+    def restore(self, tensors: Tensors, index: Index, shape: Sequence[int], device: str) -> "StochasticFit":
         """The models, on ``device``."""
         models = [self.build(shape, member) for member in range(self.models)]
         for member, model in enumerate(models):
