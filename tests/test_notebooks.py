@@ -35,6 +35,7 @@ def test_a_section_opens_with_its_claim_and_ends_with_its_numbers(path):
         assert part in found[0].source, part
     assert [i for i, cell in enumerate(found) if "parameters" in cell.metadata.get("tags", [])] == [2]
     text = "\n".join(cell.source for cell in found)
+    assert "ANSWER" not in text
     for part in (
         "Exercise\n:class",
         "Solution\n:class: dropdown",
