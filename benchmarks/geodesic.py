@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lib.measures import geodesic
 from lib.measures.axes import Decoder
-from lib.models.deviations import Precision, StochasticVAE
+from lib.models.stochastic import Precision, StochasticVAE
 
 LOOPED = 2
 """points of the loop, which takes seconds for them already"""

@@ -1,6 +1,6 @@
 """The cost of Jacobians: ours, batched central differences, and one point at a time.
 
-Run ``python -m benchmarks.jacobian --help``. Chapter 1 of the book prints the same table.
+Run ``python -m benchmarks.jacobian --help``. The section on the change of variables prints the same table.
 """
 
 import resource
@@ -16,7 +16,7 @@ from torch import Tensor
 from lib.measures.axes import Decoder
 from lib.measures.density import log_density
 from lib.measures.jacobian import central_difference, jacobian
-from lib.models.networks import ConvVAE
+from lib.models.convolutional import ConvVAE
 
 
 class Row(NamedTuple):

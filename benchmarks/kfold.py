@@ -1,6 +1,7 @@
 """The cost of the K-fold score: training the folds together, and importance sampling; with a prediction for any size.
 
-Run ``python -m benchmarks.kfold --help``. Chapter 5 of the book predicts the cost of the paper's sizes with it.
+Run ``python -m benchmarks.kfold --help``. The section on the memorisation score predicts the
+cost of the paper's sizes with it.
 """
 
 import resource
@@ -15,8 +16,8 @@ import torch
 from torch import Tensor
 
 from lib.measures.likelihood import log_evidence
-from lib.models import ensembles
-from lib.models.ensembles import KFold
+from lib.models.ensemble import advance, assemble
+from lib.models.kfold import KFold
 
 
 class Row(NamedTuple):
@@ -48,8 +49,8 @@ def training(spec: KFold, shape: tuple[int, ...], device: str, *, repeats: int =
 
 def sampling(spec: KFold, shape: tuple[int, ...], device: str, *, images: int = 256, repeats: int = 15) -> list[Row]:
     """Importance sampling against the passes of the decoder that it needs. Milliseconds are per 1,000 samples."""
-    model = ensembles.network(spec, shape, 0, 0).to(device).eval().requires_grad_(False)
-    x = ensembles.observed(spec, torch.rand(images, *shape, device=device))
+    model = spec.build(shape, 0).to(device).eval().requires_grad_(False)
+    x = spec.observed(torch.rand(images, *shape, device=device))
     rows = torch.randn(1024, spec.latent, device=device)
     passes = max(1, images * spec.samples // len(rows))
 
@@ -92,16 +93,16 @@ def markdown(rows: list[Row], unit: str) -> str:
 
 def _inputs(spec: KFold, shape: tuple[int, ...], device: str) -> tuple[list, Tensor, Tensor]:
     """Untrained models, a batch of binary images and of noise for each."""
-    models = [ensembles.network(spec, shape, 0, fold).to(device) for fold in range(spec.folds)]
+    models = [spec.build(shape, fold).to(device) for fold in range(spec.folds)]
     x = torch.rand(spec.folds, spec.batch, *shape, device=device).round()
     return models, x, torch.randn(spec.folds, spec.batch, spec.latent, device=device)
 
 
 def _trainer(models: list, x: Tensor, noise: Tensor, *, stacked: bool = True) -> Callable:
     if stacked:
-        ensemble = ensembles.assemble(models)
+        ensemble = assemble(models)
         optimizer = torch.optim.Adam(ensemble.weights.values(), fused=True)
-        return lambda: ensembles.advance(ensemble, optimizer, x, noise)
+        return lambda: advance(ensemble, optimizer, x, noise)
     model = models[0]
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
 
@@ -162,7 +163,7 @@ def main(folds: int, batch: int, device: str) -> None:
     click.echo(f"{torch.get_num_threads()} threads\n")
     click.echo(markdown(training(spec, shape, device), "ms per step and model") + "\n")
     click.echo(markdown(sampling(spec, shape, device), "ms per 1,000 samples") + "\n")
-    model = ensembles.network(spec, shape, 0, 0).to(device).eval()
+    model = spec.build(shape, 0).to(device).eval()
     x = torch.rand(256, *shape, device=device).round()
     for samples in (16, 256, 1024):
         log_evidence(model.encode, model.decode, x, samples)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from lib.measures.recovery import recover
 from lib.models import data
-from lib.models.generators import Generative, fit_generators
+from lib.models.fit import fit
+from lib.models.generative import Generative
 
 
 class Row(NamedTuple):
@@ -117,10 +118,10 @@ def main(images: int, kind: str, device: str) -> None:
     Example: python -m benchmarks.recovery --kind dcgan
     """
     pool = data.hold_out(data.load("mnist"), images, seed=0)
-    (fit,) = fit_generators([Generative(kind, 1024)], pool, device)
-    scale = 0.1 * float((fit.codes.loc.square() + fit.codes.variance).mean().sqrt())
+    (fitted,) = fit([Generative(kind, 1024)], pool, device)
+    scale = 0.1 * float((fitted.prior.loc.square() + fitted.prior.variance).mean().sqrt())
     click.echo(f"{images} images, {torch.get_num_threads()} threads\n")
-    click.echo(markdown(compare(fit.generator, pool.test.to(device), latent=fit.codes.loc.shape[0], scale=scale)))
+    click.echo(markdown(compare(fitted.generator, pool.test.to(device), latent=fitted.spec.latent, scale=scale)))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 import dataclasses
+import inspect
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 
+from lib.models import data, loop
 from lib.study import pages, parameters, runs
 
 
@@ -14,6 +18,18 @@ def double_precision():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+def defaults(function):
+    """The default values of a function's arguments, by name."""
+    arguments = inspect.signature(function).parameters.items()
+    return {name: argument.default for name, argument in arguments if argument.default is not argument.empty}
+
+
+def counted(decoder):
+    """A decoder, and a list of how many latents it was given each time."""
+    counts = []
+    return lambda z: counts.append(len(z)) or decoder(z), counts
 
 
 def affine(pixels, latent, rank=None, seed=0):
@@ -38,6 +54,38 @@ def torus(z, large=2.0, small=0.5):
     u, v = z.unbind(1)
     ring = large + small * v.cos()
     return torch.stack([ring * u.cos(), ring * u.sin(), small * v.sin()], dim=1)
+
+
+@pytest.fixture(scope="session")
+def grey(tmp_path_factory):
+    """A folder of 70 small grey images, 60 of them to train with."""
+    folder = tmp_path_factory.mktemp("grey")
+    images = np.random.default_rng(0).choice(np.float32([0.02, 0.98]), (70, 8, 8), p=[0.7, 0.3])
+    np.savez(folder / "images.npz", images=images)
+    return data.load(f"folder:{folder}")
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Let every step of a fit take a second, keep checkpoints of every few steps, and interrupt the fit in one step.
+
+    Returns a function of those two numbers, which gives an iterator over the seconds.
+    """
+
+    def prepare(every, at):
+        seconds = itertools.count()
+
+        def monotonic():
+            now = next(seconds)
+            if now == at + at // every:  # a checkpoint takes a second too
+                raise KeyboardInterrupt
+            return now
+
+        monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", every)
+        monkeypatch.setattr(loop.time, "monotonic", monotonic)
+        return seconds
+
+    return prepare
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import http.server
+import math
 import os
 import re
 import shutil
@@ -13,6 +14,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from lib.study import claims, pages, parameters
+
+DPI = 200  # of lib.study.figures.style
 
 FLAGS = [
     "--no-sandbox",
@@ -103,6 +106,57 @@ def test_every_page_opens_cleanly_with_its_figures_and_formulas(visit, smoke_boo
         formulas += wanted
     assert figures >= 20
     assert formulas >= 60
+
+
+SMALLEST = 9  # pixels
+MEASURE = "all => all.map(i => [i.alt, i.getBoundingClientRect().width / i.naturalWidth])"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_text_of_a_figure_is_too_small_to_read(visit, smoke_runs, width):
+    smallest = math.inf
+    for job, _ in smoke_runs:
+        notes = figure_notes(job)
+        page = visit(f"notebooks/{job.notebook.stem}.html", viewport={"width": width, "height": 844})
+        shown = dict(page.eval_on_selector_all("main figure img", MEASURE))
+        assert set(shown) == set(notes)
+        for alt, scale in shown.items():
+            pixels = notes[alt]["points"] / 72 * DPI * scale
+            smallest = min(smallest, pixels)
+            assert pixels >= SMALLEST, (job.notebook.stem, alt, pixels)
+    print(f"the smallest text of a figure at {width}: {smallest:.1f} pixels")
+
+
+def figure_notes(job):
+    """What a run has noted of its figures, by alternative text."""
+    outputs = [output for cell in nbformat.read(job.output, 4).cells for output in cell.get("outputs", [])]
+    notes = [output.metadata["image/png"] for output in outputs if "image/png" in output.get("metadata", {})]
+    return {note["alt"]: note for note in notes if "alt" in note}
+
+
+def test_a_figure_has_at_most_four_panels_and_a_text_of_its_own(smoke_runs):
+    for job, _ in smoke_runs:
+        outputs = [output for cell in nbformat.read(job.output, 4).cells for output in cell.get("outputs", [])]
+        drawn = [output for output in outputs if "image/png" in output.get("data", {})]
+        notes = figure_notes(job)
+        assert len(drawn) == len(notes), job.notebook.stem
+        assert [alt for alt, note in notes.items() if note["panels"] > 4 or len(alt) < 20] == [], job.notebook.stem
+
+
+def test_tables_are_tables_for_screen_readers_too(visit):
+    page = visit("book/scorecard.html")
+    displays = page.eval_on_selector_all("main table", "all => all.map(t => getComputedStyle(t).display)")
+    assert set(displays) == {"table"}
+
+
+def test_drawings_follow_the_dark_mode_and_images_keep_their_pixels(visit, smoke_runs):
+    filters = {}
+    for job, _ in smoke_runs:
+        page = visit(f"notebooks/{job.notebook.stem}.html", color_scheme="dark")
+        script = "all => all.map(i => [i.classList.contains('pixels'), getComputedStyle(i).filter])"
+        for pixels, applied in page.eval_on_selector_all("main figure img", script):
+            filters.setdefault(pixels, set()).add(applied)
+    assert filters == {True: {"none"}, False: {"invert(1) hue-rotate(180deg)"}}
 
 
 def test_search_finds_the_dip(visit):

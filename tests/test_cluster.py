@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_ensembles import SPEC, fit, grey, same  # noqa: F401 (a fixture)
+from test_kfold import SPEC, fit_repeats, same
 from test_runs import tiny
 
 from lib.study import cluster, runs
@@ -97,10 +97,10 @@ def test_notebooks_run_on_workers_as_they_run_here(workers, tmp_path):
         assert b"ZeroDivisionError" in (failing.folder / "00_tiny.failed.ipynb").read_bytes()
 
 
-def test_two_workers_fit_what_this_machine_fits_also_when_one_is_killed(workers, grey, tmp_path):  # noqa: F811
+def test_two_workers_fit_what_this_machine_fits_also_when_one_is_killed(workers, grey, tmp_path):
     address, (first, _) = workers
     spec = replace(SPEC, epochs=60, score_every=60)
-    (here,) = fit([spec], 6, grey, tmp_path / "here")
+    (here,) = fit_repeats([spec], 6, grey, tmp_path / "here")
     at_the_kill = []
 
     def kill_after_the_first_repeat():
@@ -113,7 +113,7 @@ def test_two_workers_fit_what_this_machine_fits_also_when_one_is_killed(workers,
 
     with cluster.executor(address) as pool:
         threading.Thread(target=kill_after_the_first_repeat).start()
-        (there,) = fit([spec], 6, grey, tmp_path / "there", executor=pool)
+        (there,) = fit_repeats([spec], 6, grey, tmp_path / "there", executor=pool)
         assert first.wait(10) == -signal.SIGKILL
         assert at_the_kill[0] < 5
         assert same(here, there)

@@ -1,8 +1,9 @@
 import math
 
+import jaxtyping
 import pytest
 import torch
-from conftest import affine, sphere
+from conftest import affine, counted, sphere
 
 from lib.measures import curves
 from lib.measures.curves import (
@@ -91,6 +92,16 @@ def test_a_curve_that_rests_is_no_trouble_where_it_moves():
     torch.testing.assert_close(found, torch.tensor([[1.5, 2.0]]))
 
 
+def test_a_target_just_beyond_the_end_is_reached_by_the_last_piece():
+    s, t = torch.tensor([[0.0, 1.0, 3.0]]), torch.tensor([[0.0, 5.0, 6.0]])
+    torch.testing.assert_close(interpolate(s, t, torch.tensor([[3.0002]])), torch.tensor([[6.0001]]))
+
+
+def test_a_curve_may_rest_at_either_end():
+    resting = torch.tensor([[[0.0], [0.0], [1.0]], [[0.0], [1.0], [1.0]]])
+    torch.testing.assert_close(middle(lambda z: z, resting), torch.tensor([[0.5], [0.5]]))
+
+
 def test_the_middle_of_a_bent_curve_halves_its_length():
     bend = torch.tensor([[[0.0, 0.0], [0.0, 3.0], [4.0, 3.0]]])  # seven long
     torch.testing.assert_close(middle(lambda z: z, bend), torch.tensor([[0.5, 3.0]]))
@@ -111,13 +122,21 @@ def test_blocks_do_not_matter(monkeypatch):
     decoder, _ = affine(6, 3)
     curve = torch.randn(40, 5, 3)
     whole = chords(decoder, curve)
-    seen = []
     monkeypatch.setattr(curves, "ROWS", 33)
-    parts = chords(lambda z: seen.append(len(z)) or decoder(z), curve)
-    torch.testing.assert_close(parts, whole)
-    assert seen == [30] * 6 + [20]
+    counting, counts = counted(decoder)
+    torch.testing.assert_close(chords(counting, curve), whole)
+    assert counts == [30] * 6 + [20]
     monkeypatch.setattr(curves, "ROWS", 4)  # a curve is never cut
-    torch.testing.assert_close(chords(decoder, curve), whole)
+    counting, counts = counted(decoder)
+    torch.testing.assert_close(chords(counting, curve), whole)
+    assert counts == [5] * 40
+
+
+def test_a_pass_decodes_at_most_2048_points():
+    for batch, points, passes in ((4, 512, [2048]), (3, 683, [1366, 683])):
+        counting, counts = counted(lambda z: z)
+        chords(counting, torch.randn(batch, points, 1))
+        assert counts == passes
 
 
 def test_no_graph_is_kept_but_steps_can_be_differentiated():
@@ -132,3 +151,10 @@ def test_curves_without_length_and_with_too_few_points_are_refused():
         middle(lambda z: z, straight(z, torch.tensor([[0.0], [1.0]]), 3))
     with pytest.raises(ValueError, match="at least 3 points, got n=2"):
         straight(z, z + 1, 2)
+
+
+def test_ends_that_do_not_fit_are_named(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+    for z0, z1 in ((torch.zeros(2, 1), torch.zeros(3, 1)), (torch.zeros(3), torch.zeros(3))):
+        with pytest.raises(ValueError, match=r"both ends must be \[batch, latent\] of one shape, got"):
+            straight(z0, z1, 3)

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from lib.models import sources
-from lib.models.data import ROOT, DataError, Dataset, draw, folds, hold_out, load, nearest_neighbours, only, sample
+from lib.models.data import ROOT, DataError, Dataset, hold_out, load, nearest_neighbours, only
 from lib.models.sources import MNIST
 
 
@@ -218,20 +218,6 @@ def test_celeba_is_cropped_and_reduced_by_its_partition(tmp_path):
         load("celeba", root=tmp_path)
 
 
-def test_folds_are_a_division_into_equal_parts():
-    for n, k in ((10, 2), (11, 4), (7, 7)):
-        counts = folds(n, k, seed=0, repeat=0).bincount()
-        assert len(counts) == k
-        assert counts.max() - counts.min() <= 1
-
-
-def test_folds_belong_to_seed_and_repeat():
-    one = folds(50, 5, seed=1, repeat=2)
-    assert torch.equal(one, folds(50, 5, seed=1, repeat=2))
-    assert not torch.equal(one, folds(50, 5, seed=1, repeat=3))
-    assert not torch.equal(one, folds(50, 5, seed=2, repeat=2))
-
-
 def test_the_faces_are_ten_of_each_of_forty_persons():
     faces = load("faces")
     assert faces.train.shape == (320, 1, 112, 92)
@@ -293,7 +279,7 @@ def test_held_out_images_are_a_random_part_and_training_loses_them():
 
 def classed(n=30):
     x = torch.arange(n).float().div(n).view(n, 1, 1, 1)
-    return Dataset("small", x, torch.arange(n) % 3, x[:9], torch.arange(9) % 3, "digest", 7)
+    return Dataset("small", x, torch.arange(n) % 3, x[:9], torch.arange(9) % 3, "digest")
 
 
 def test_only_some_classes_are_kept_in_both_parts():
@@ -302,7 +288,7 @@ def test_only_some_classes_are_kept_in_both_parts():
     assert torch.equal(found.train, whole.train[whole.train_labels != 1])
     assert torch.equal(found.test, whole.test[whole.test_labels != 1])
     assert found.train_labels.unique().tolist() == found.test_labels.unique().tolist() == [0, 2]
-    assert (found.name, found.most) == ("small", 7)
+    assert found.name == "small"
     assert found.digest == only(whole, [0, 2, 2]).digest
     assert len({whole.digest, found.digest, only(whole, [0, 1]).digest, only(whole, [0, 1, 2]).digest}) == 4
 
@@ -317,14 +303,16 @@ def test_classes_that_are_not_there_are_refused():
         only(whole, [])
 
 
-def test_a_sample_is_drawn_from_the_training_images():
-    whole = classed()
-    found = sample(whole, 10, 3)
-    assert torch.equal(found, draw(30, 10, 3))
-    assert found.unique().tolist() == found.tolist()
-    assert set(found.tolist()) < set(sample(whole, 20, 3).tolist())
-    assert not torch.equal(found, sample(whole, 10, 4))
-    assert torch.equal(sample(whole, 0, 3), torch.arange(30))
-    for count in (-1, 31):
-        with pytest.raises(ValueError, match=rf"images must be in 0\.\.30 \(0: all\) for small, got {count}"):
-            sample(whole, count, 0, "images")
+def test_data_made_of_others_are_made_again_from_the_files(tmp_path):
+    np.savez(
+        tmp_path / "images.npz",
+        images=np.random.default_rng(0).random((70, 5, 6), np.float32),
+        labels=np.arange(70) % 3,
+    )
+    whole = load(f"folder:{tmp_path}", size=4)
+    for dataset in (whole, hold_out(whole, 20, seed=3), only(hold_out(whole, 20, seed=3), [0, 2])):
+        again = dataset.again()
+        assert again.digest == dataset.digest
+        assert torch.equal(again.train, dataset.train)
+        assert torch.equal(again.test_labels, dataset.test_labels)
+    assert only(whole._replace(again=None), [0]).again is None

@@ -5,7 +5,14 @@ import torch
 from conftest import affine, sphere, torus
 from torch.distributions import MultivariateNormal
 
-from lib.measures.density import log_density, log_density_by_rank, log_density_by_threshold, log_prior
+from lib.measures.density import (
+    check_rank,
+    log_density,
+    log_density_by_rank,
+    log_density_by_threshold,
+    log_density_from,
+    log_prior,
+)
 from lib.measures.jacobian import singular_values
 
 
@@ -82,12 +89,41 @@ def test_all_ranks_at_once_are_the_ranks_one_by_one():
 
 def test_a_threshold_picks_a_rank_for_each_point():
     z = torch.zeros(2, 3)
-    spectrum = torch.tensor([[4.0, 2.0, 1.0], [1.0, 0.2, 0.1]])
+    spectrum = torch.tensor([[4.0, 2.0, 1.1], [1.0, 0.2, 0.1]])
     prior = log_prior(z)
     relative = log_density_by_threshold(z, spectrum, 0.3, relative=True)
     torch.testing.assert_close(relative, prior - torch.tensor([4.0 * 2.0, 1.0]).log())
     absolute = log_density_by_threshold(z, spectrum, 0.15, relative=False)
-    torch.testing.assert_close(absolute, prior - torch.tensor([4.0 * 2.0 * 1.0, 0.2]).log())
+    torch.testing.assert_close(absolute, prior - torch.tensor([4.0 * 2.0 * 1.1, 0.2]).log())
+
+
+def test_a_singular_value_at_the_threshold_counts_as_zero():
+    z, spectrum = torch.zeros(1, 3), torch.tensor([[4.0, 2.0, 0.7]])
+    for threshold, relative in ((0.5, True), (2.0, False)):
+        found = log_density_by_threshold(z, spectrum, threshold, relative=relative)
+        torch.testing.assert_close(found, log_prior(z) - math.log(4))
+
+
+EPS = torch.finfo(torch.float64).eps
+
+
+@pytest.mark.parametrize(("pixels", "sizes"), [(100, 100), (1, 2)])
+def test_rounding_is_a_share_of_the_largest_value_and_grows_with_the_larger_side(pixels, sizes):
+    spectrum = torch.tensor([[4.0, 4.0], [4.0, 4.04 * sizes * EPS]])
+    check_rank(spectrum, 2, pixels=pixels)
+    for smaller in (1.0, 0.99):  # at the floor, and below it
+        spectrum[1, 1] = 4 * sizes * EPS * smaller
+        with pytest.raises(ValueError, match="rank 1 at the worst of 1 of 2 points; rank=2 was asked for"):
+            check_rank(spectrum, 2, pixels=pixels)
+        check_rank(spectrum, 1, pixels=pixels)
+
+
+def test_the_larger_side_is_that_of_the_decoders_outputs():
+    z, hundred = torch.zeros(3, 2), lambda z: z.repeat(1, 50)
+    spectrum = torch.tensor([[1.0, 150 * EPS]]).expand(3, 2)
+    torch.testing.assert_close(log_density_from(spectrum, hundred, z, None), log_prior(z) - math.log(150 * EPS))
+    with pytest.raises(ValueError, match="3 of 3 points"):
+        log_density_from(spectrum * torch.tensor([1.0, 0.6]), hundred, z, None)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -3,9 +3,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from lib.models import deviations, stochastic
+from lib.models import networks
 from lib.models.data import Dataset
-from lib.models.stochastic import Fitted, Stochastic
+from lib.models.stochastic import Constant, Stochastic, StochasticFit, StochasticVAE
 from lib.protocols import embeddings
 from lib.protocols.embeddings import Stream
 
@@ -59,16 +59,17 @@ def asked(monkeypatch):
 
     def fit(wanted, dataset, device):
         specs.extend(wanted)
-        network = deviations.StochasticVAE((1, 2, 2), 2, 2, deviations.Constant(4)).requires_grad_(False)
-        return [Fitted([network] * wanted[0].models, torch.arange(5), torch.tensor([[9.0, 9.0], [1.0, 3.0]]))]
+        network = StochasticVAE((1, 2, 2), 2, 2, Constant(4)).requires_grad_(False)
+        losses = torch.tensor([[9.0, 9.0], [1.0, 3.0]])
+        return [StochasticFit(wanted[0], torch.arange(5), losses, [network] * wanted[0].models)]
 
-    monkeypatch.setattr(stochastic, "fit_stochastic", fit)
+    monkeypatch.setattr(embeddings, "fit", fit)
     return specs
 
 
 def embedded(*variances, first=0):
     images = torch.rand(40, 1, 2, 2)
-    part = Dataset("none", images[:5], torch.zeros(5).long(), images, torch.arange(40), "digest", 5)
+    part = Dataset("none", images[:5], torch.zeros(5).long(), images, torch.arange(40), "digest")
     spec = Stochastic("constant", models=2, steps=10)
     with ThreadPoolExecutor(1) as executor:
         device = torch.device("cpu")
@@ -85,14 +86,14 @@ def test_codes_and_labels_are_of_the_same_test_images(asked):
     assert torch.equal(found.rows, embeddings.chosen(0, 7, 40, 2))
     assert torch.equal(found.labels, found.rows)  # the label of each image is its number here
     model = found.fits["constant"].models[1]
-    assert torch.equal(found.codes["constant"][1], stochastic.codes(model, found.images.test[found.rows]))
+    assert torch.equal(found.codes["constant"][1], networks.codes(model, found.images.test[found.rows]))
 
 
 def test_quality_is_of_the_end_of_the_training_and_of_the_test_images(asked):
     found = embedded("constant")
     row = embeddings.quality(found).iloc[0]
     model, images = found["0"].fits["constant"].models[0], found["0"].images.test
-    wanted = (model.generate(stochastic.codes(model, images)) - images).square().mean()
+    wanted = (model.generate(networks.codes(model, images)) - images).square().mean()
     assert row["loss"].value == 2.0
     assert row["squared error, test"] == pytest.approx(float(wanted))
 

@@ -3,10 +3,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from conftest import affine, sphere
+from conftest import affine, counted, defaults, sphere
 from jaxtyping import TypeCheckError
 
-from lib.measures import geodesic
+from lib.measures import curves, geodesic
 from lib.measures.geodesic import (
     acceleration,
     boundary_value,
@@ -178,6 +178,57 @@ def test_a_pair_where_the_decoder_is_not_finite_does_not_harm_the_others():
     ):
         assert found[1].isnan().all()
         torch.testing.assert_close(found[[0, 2, 3]], expected[[0, 2, 3]])
+
+
+def test_the_first_curve_may_be_unknown():
+    guess = straight(STARTS, ENDS, 9)
+    guess[1], guess[2, 5] = torch.nan, torch.nan
+    path = boundary_value(sphere, STARTS, ENDS, n=9, guess=guess)
+    assert path.converged.tolist() == [True, False, False, True]
+    assert path.z.isnan().all((1, 2)).tolist() == [False, True, True, False]
+    assert path.velocity.isnan().all(1).tolist() == [False, True, True, False]
+
+
+def test_the_mesh_of_the_equation_has_at_most_ten_times_as_many_points(monkeypatch):
+    most, solve = [], geodesic.solve_bvp
+    monkeypatch.setattr(geodesic, "solve_bvp", lambda *a, **k: most.append(k["max_nodes"]) or solve(*a, **k))
+    boundary_value(sphere, STARTS[2:3], ENDS[2:3], n=7)
+    assert most == [70]
+
+
+def test_outputs_of_any_shape_are_flattened():
+    square = lambda z: sphere(z)[:, None, :, None]  # noqa: E731
+    torch.testing.assert_close(stacked(square, square)(STARTS), stacked(sphere, sphere)(STARTS))
+    torch.testing.assert_close(acceleration(square, STARTS, ENDS), acceleration(sphere, STARTS, ENDS))
+    path, flat = (shortest_path(decoder, STARTS, ENDS) for decoder in (square, sphere))
+    torch.testing.assert_close(path.velocity, flat.velocity)
+
+
+def test_where_nothing_changes_a_path_has_no_velocity():
+    path = shortest_path(lambda z: 0 * z, STARTS, ENDS)
+    assert torch.equal(path.velocity, torch.zeros(4, 2))
+
+
+def test_a_single_polynomial_is_enough_for_a_path():
+    rough, fine = (shortest_path(sphere, STARTS, ENDS, degree=degree).length for degree in (1, 8))
+    assert (fine < rough).all()
+    assert (rough < curve_length(sphere, straight(STARTS, ENDS, 33)))[[0, 1, 3]].all()
+
+
+def test_passes_are_of_whole_paths_and_at_most_2048_points(monkeypatch):
+    counting, counts = counted(sphere)
+    shortest_path(counting, STARTS.repeat(25, 1), ENDS.repeat(25, 1), steps=2)
+    assert counts[0] == max(counts) == 62 * 33
+    monkeypatch.setattr(geodesic, "ROWS", 10)
+    monkeypatch.setattr(curves, "ROWS", 10)
+    counts.clear()
+    shortest_path(counting, STARTS, ENDS, steps=2)
+    assert max(counts) == 33
+
+
+def test_defaults():
+    assert defaults(shortest_path) == {"n": 33, "degree": 8, "steps": 100, "tolerance": 1e-5, "start": None}
+    assert defaults(boundary_value) == {"n": 33, "tolerance": 1e-3, "guess": None}
 
 
 def test_a_search_that_is_cut_short_has_not_converged():

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from conftest import affine, sphere
+from conftest import affine, defaults, sphere
 from sklearn.metrics.cluster import pair_confusion_matrix
 
-from lib.measures import geodesic
+from lib.measures import curves
 from lib.measures.graph import graph_distances, pairwise_f, segment_lengths, straight_distances
 
 
@@ -81,16 +81,28 @@ def test_an_edge_is_as_long_as_the_decoder_says():
 def test_blocks_do_not_matter(monkeypatch):
     z = on_the_sphere(30)
     whole = graph_distances(sphere, z, 5)
-    monkeypatch.setattr(geodesic, "ROWS", 20)
+    monkeypatch.setattr(curves, "ROWS", 20)
     torch.testing.assert_close(graph_distances(sphere, z, 5), whole)
 
 
 def test_equal_latents_and_too_many_neighbours_are_refused():
     z = torch.rand(12, 2)
-    with pytest.raises(ValueError, match=r"neighbours must be in 1\.\.11 for 12 points, got 12"):
-        graph_distances(sphere, z, 12)
+    for neighbours in (0, 12):
+        with pytest.raises(ValueError, match=rf"neighbours must be in 1\.\.11 for 12 points, got {neighbours}"):
+            graph_distances(sphere, z, neighbours)
     with pytest.raises(ValueError, match="16 latents, of which 12 are distinct; give each once"):
         graph_distances(sphere, torch.cat([z, z[:1].expand(4, 2)]), 3)
+
+
+def test_nearest_neighbours_alone_and_a_tree_make_a_chain():
+    z = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.1], [2.3, 1.1]])
+    found = graph_distances(lambda z: 2 * z, z, 1)
+    torch.testing.assert_close(found[0], torch.tensor([0.0, 2.0, 4.2, 6.8]))
+
+
+def test_defaults():
+    assert defaults(graph_distances) == {"neighbours": 10, "n": 9}
+    assert defaults(straight_distances) == {"n": 9}
 
 
 def test_latents_of_one_image_are_at_no_distance():

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from conftest import defaults
+from scipy.stats import beta, bootstrap, cauchy
 
-from lib.measures.intervals import difference, estimate, mean_of_few, paired, share
+from lib.measures import intervals
+from lib.measures.intervals import Estimate, difference, estimate, mean_of_few, number, paired, share
 
 
 def test_the_interval_of_a_normal_mean_is_the_textbooks():
@@ -13,6 +16,55 @@ def test_the_interval_of_a_normal_mean_is_the_textbooks():
     assert found.low == pytest.approx(found.value - half.item(), abs=0.02)
     assert found.high == pytest.approx(found.value + half.item(), abs=0.02)
     assert (found.n, found.missing) == (400, 0)
+
+
+@pytest.mark.parametrize("statistic", [np.mean, np.median])
+def test_the_interval_is_scipys(statistic):
+    values = np.random.default_rng(0).normal(size=25) / 10
+    expected = bootstrap((values,), statistic, n_resamples=2000, method="BCa", rng=np.random.default_rng(0))
+    assert estimate(torch.from_numpy(values), statistic)[1:3] == pytest.approx(tuple(expected.confidence_interval))
+
+
+def test_the_interval_of_a_difference_is_scipys():
+    a, b = np.random.default_rng(0).normal(size=25) / 10, np.random.default_rng(1).normal(size=14) / 10
+    gap = lambda a, b, axis=-1: a.mean(axis) - b.mean(axis)  # noqa: E731
+    expected = bootstrap((a, b), gap, n_resamples=2000, batch=200, method="percentile", rng=np.random.default_rng(0))
+    found = difference(torch.from_numpy(a), torch.from_numpy(b))
+    assert found[:3] == pytest.approx((a.mean() - b.mean(), *expected.confidence_interval))
+
+
+def test_a_difference_from_a_constant_has_the_other_groups_error():
+    values = torch.randn(50)
+    found = difference(values, torch.full((9,), 3.0))
+    assert found.high - found.low == pytest.approx(estimate(values).high - estimate(values).low, rel=0.1)
+
+
+def test_the_median_is_stuck_where_no_single_value_moves_it():
+    draws = np.random.default_rng(0)
+    verdicts = []
+    for _ in range(400):
+        values = draws.integers(0, 4, draws.integers(3, 10)).astype(float)
+        others = [np.median(np.delete(values, i)) for i in range(len(values))]
+        verdicts.append(np.ptp(others) == 0)
+        assert intervals._median_is_stuck(values) == verdicts[-1]
+    assert 100 < sum(verdicts) < 300
+
+
+def test_a_mean_is_never_stuck():
+    values = torch.tensor([0.0] * 11 + [1.0] * 9)  # whose median is
+    found, shifted = estimate(values), estimate(torch.cat([values, torch.tensor([5.0])]))
+    expected = bootstrap((values.numpy(),), np.mean, n_resamples=2000, method="BCa", rng=np.random.default_rng(0))
+    assert found[1:3] == pytest.approx(tuple(expected.confidence_interval))
+    assert shifted.high > found.high
+
+
+def test_three_values_are_enough():
+    assert estimate(torch.tensor([1.0, 2.0, 4.0])).n == 3
+
+
+def test_every_seed_is_zero_unless_told():
+    assert defaults(estimate) == {"statistic": np.mean, "seed": 0}
+    assert defaults(difference)["seed"] == defaults(paired)["seed"] == 0
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
@@ -70,7 +122,54 @@ def test_a_pair_that_lacks_a_number_is_missing():
     assert (found.n, found.missing) == (48, 2)
 
 
-def test_a_share_has_the_exact_interval():
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (-0.0, "0"),
+        (2, "2"),
+        (0.5, "0.5"),
+        (-0.12345, "−0.123"),
+        (12.345, "12.3"),
+        (99.5, "99.5"),
+        (99.96, "100"),
+        (123.4, "123"),
+        (999.6, "1,000"),
+        (-1050.0, "−1,050"),
+        (123_456, "123,000"),
+        (999_499, "999,000"),
+        (999_500, "1 × 10⁶"),
+        (-2.5e12, "−2.5 × 10¹²"),
+        (1e-4, "0.0001"),
+        (0.000123456, "0.000123"),
+        (9.999e-5, "0.0001"),
+        (9.994e-5, "9.99 × 10⁻⁵"),
+        (-3.2e-15, "−3.2 × 10⁻¹⁵"),
+        (float("nan"), "–"),
+        (float("-inf"), "−∞"),
+        (np.float32(0.1), "0.1"),
+        (torch.tensor(1.5), "1.5"),
+    ],
+)
+def test_numbers_have_three_digits_a_true_minus_and_no_exponent(value, text):
+    assert number(value) == text
+
+
+def test_a_number_is_within_half_a_unit_of_its_third_digit():
+    rng = np.random.default_rng(0)
+    for digits, exponent in zip(rng.uniform(1, 9.9, 200), rng.integers(-4, 6, 200), strict=True):
+        back = float(number(-digits * 10.0**exponent).replace("−", "-").replace(",", ""))
+        assert abs(back / 10.0**exponent + digits) <= 0.00501
+
+
+def test_an_estimate_is_written_with_its_interval():
+    assert str(Estimate(-1050.0, -2e7, 0.25, 3)) == "−1,050 [−2 × 10⁷, 0.25]"
+
+
+def test_a_share_is_a_quotient_with_the_exact_interval():
+    found = share(30, 40)
+    assert (found.value, found.n, found.missing) == (0.75, 40, 0)
+    assert (found.low, found.high) == pytest.approx((beta.ppf(0.025, 30, 11), beta.ppf(0.975, 31, 10)))
     assert share(0, 200) == (0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 200)), 200, 0)
     assert share(3, 3).low == pytest.approx(0.025 ** (1 / 3))
 
@@ -80,9 +179,14 @@ def test_the_mean_of_a_few_has_the_t_interval():
     assert found == pytest.approx((2, 2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5, 3, 0), abs=1e-5)
 
 
-def test_one_case_has_no_interval():
-    with pytest.raises(ValueError, match=r"at least 2 cases"):
-        mean_of_few(torch.tensor([1.0]))
+def test_two_cases_have_the_interval_of_a_cauchy_distribution():
+    assert mean_of_few(torch.tensor([1.0, 3.0]))[:3] == pytest.approx((2, 2 - cauchy.ppf(0.975), 2 + cauchy.ppf(0.975)))
+
+
+@pytest.mark.parametrize("cases", [[1.0], [1.0, torch.inf, 2.0], [torch.nan, 1.0]])
+def test_one_case_or_one_that_is_not_finite_has_no_interval(cases):
+    with pytest.raises(ValueError, match="at least 2 cases, all finite"):
+        mean_of_few(torch.tensor(cases))
 
 
 def test_a_median_among_equal_values_has_an_interval():

@@ -1,8 +1,9 @@
 import pytest
 import torch
-from conftest import affine
+from conftest import affine, defaults
 from torch.distributions import MultivariateNormal
 
+from lib.measures import land as module
 from lib.measures.geodesic import log_measure, shortest_path
 from lib.measures.land import Land, fit_land, log_prob
 
@@ -47,7 +48,8 @@ def test_in_a_flat_space_it_is_the_normal_of_maximum_likelihood():
     torch.testing.assert_close(land.log_likelihood[-1], likelihood, atol=1e-3, rtol=0)
     constant = 0.5 * torch.logdet(2 * torch.pi * covariance) + log_measure(decoder, z[:1])
     torch.testing.assert_close(land.log_constants, constant, atol=1e-2, rtol=0)
-    assert 1000 < land.ess < 2048
+    # Nodes of s = 1.5 times the deviation: the mean square of the weights is (s^2 / sqrt(2 s^2 - 1))^2, in two dimensions.
+    assert land.ess.item() == pytest.approx(2048 * (2 * 1.5**2 - 1) / 1.5**4, rel=0.02)
     assert land.failed == 0
 
 
@@ -70,6 +72,117 @@ def test_two_far_clusters_in_a_flat_space_are_two_normals():
     torch.testing.assert_close(land.precisions.inverse(), covariances, atol=1e-2, rtol=0)
     constants = 0.5 * torch.logdet(2 * torch.pi * covariances) + log_measure(decoder, means)
     torch.testing.assert_close(land.log_constants, constants, atol=1e-2, rtol=0)
+
+
+def maximised(z, shares):
+    """Weights, means and covariances of the normals of maximum likelihood, given the points' shares."""
+    total = shares.sum(1)
+    means = shares @ z / total[:, None]
+    beside = z - means[:, None]
+    return total / total.sum(), means, (shares[:, :, None] * beside).mT @ beside / total[:, None, None]
+
+
+def test_a_round_in_a_flat_space_is_a_step_of_expectation_maximisation():
+    z = torch.cat([normal(40), normal(50, seed=1) + torch.tensor([3.0, 1.0])])
+    first = torch.where(z[:, 0] < 1, 0.9, 0.1)
+    shares = torch.stack([first, 1 - first])
+    weights, means, covariances = maximised(z, shares)
+    joint = MultivariateNormal(means, covariances).log_prob(z[:, None]).T + weights.log()[:, None]
+    expected = maximised(z, joint.softmax(0))
+    land = fit_land(lambda z: z, z, shares, nodes=2048, rounds=1, n=3)
+    torch.testing.assert_close(land.weights, expected[0], atol=2e-3, rtol=0)
+    torch.testing.assert_close(land.means, expected[1], atol=5e-3, rtol=0)
+    torch.testing.assert_close(land.precisions.inverse(), expected[2], atol=2e-2, rtol=0)
+    assert (expected[1] - means).abs().max() > 0.1
+    torch.testing.assert_close(land.log_likelihood[0], joint.logsumexp(0).mean(), atol=2e-3, rtol=0)
+
+
+def test_a_round_in_which_the_likelihood_falls_is_taken_back_and_the_next_moves_half_as_far(monkeypatch):
+    moves, tangents = [], module._tangents
+    monkeypatch.setattr(module, "_tangents", lambda f, means, *rest: moves.append(means) or tangents(f, means, *rest))
+    monkeypatch.setattr(module, "_ascent", lambda *_: torch.tensor([[8.0, 0.0]]))
+    land = fit_land(lambda z: z, normal(30), nodes=32, rounds=10, n=3)
+    offsets = [(means - moves[0])[0, 0].item() for means in moves]
+    assert offsets == pytest.approx([0, 8, 4, 2, 0])  # the last are those of the fresh nodes
+    assert torch.equal(land.means, moves[0])
+    assert (land.log_likelihood == land.log_likelihood[0]).all()
+    assert len(land.log_likelihood) == 4
+
+
+@pytest.mark.parametrize(
+    ("likelihoods", "rounds"),
+    [
+        ([0.0, 3e-4, 4.5e-4, 5.2e-4], 3),
+        ([0.0] * 4, 3),
+        ([0.0, -1.0, 0.5, 0.50005], 3),
+        ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 5),
+    ],
+)
+def test_rounds_end_with_the_first_small_gain_or_the_third_without_any(monkeypatch, likelihoods, rounds):
+    values, maximised_by = iter(likelihoods), module._maximised
+    monkeypatch.setattr(
+        module, "_maximised", lambda *a: maximised_by(*a)._replace(likelihood=torch.tensor(next(values)))
+    )
+    land = fit_land(lambda z: z, normal(30), nodes=32, rounds=5, n=3)
+    assert len(land.log_likelihood) == rounds + 1
+    assert land.log_likelihood[-1] == max(likelihoods)
+
+
+def test_constants_are_computed_on_twice_as_many_fresh_nodes(monkeypatch):
+    drawn, nodes = [], module._nodes
+    monkeypatch.setattr(module, "_nodes", lambda *a: drawn.append(a[3:]) or nodes(*a))
+    fit_land(lambda z: z, normal(30), nodes=32, rounds=1, n=3, seed=7)
+    assert drawn == [(32, 7), (64, 8)]
+
+
+def test_paths_that_do_not_converge_are_counted(monkeypatch):
+    paths = module._paths
+    given_up = lambda path: path._replace(converged=torch.zeros_like(path.converged))  # noqa: E731
+    monkeypatch.setattr(module, "_paths", lambda *a: given_up(paths(*a)))
+    land = fit_land(lambda z: z, normal(30), nodes=32, rounds=1, n=3)
+    assert land.failed == (30 + 32) + 64
+
+
+def test_the_next_round_starts_from_the_paths_of_the_last(monkeypatch):
+    asked, search = [], module.shortest_path
+
+    def spy(*ends, **settings):
+        path = search(*ends, **settings)
+        asked.append((settings, path))
+        return path
+
+    monkeypatch.setattr(module, "shortest_path", spy)
+    fit_land(bowl, normal(10), nodes=16, rounds=1, n=9)
+    (first, path), (second, _), (fresh, _) = asked
+    assert [settings["start"] is None for settings in (first, second, fresh)] == [True, False, True]
+    bend = path.z - module.straight(path.z[:, 0], path.z[:, -1], 9)
+    assert bend.abs().max() > 0.1
+    off = second["start"] - module.straight(second["start"][:, 0], second["start"][:, -1], 9) - bend
+    assert off.abs().max() < 1e-9
+
+
+def test_points_on_a_line_have_a_little_width_across():
+    t = torch.linspace(-1, 1, 9)
+    z = torch.stack([t, 2 * t], 1)
+    widths = torch.linalg.eigvalsh(module._spread(torch.ones(1, 9), torch.zeros(1, 2), z)[0])
+    floor = 1e-6 * z.var(0).mean().item()
+    assert widths.tolist() == pytest.approx([floor, floor + (5 * t.square()).mean().item()], rel=1e-6)
+
+
+def test_a_density_is_unknown_where_a_path_does_not_converge(monkeypatch):
+    search = module.shortest_path
+    monkeypatch.setattr(
+        module,
+        "shortest_path",
+        lambda *a, **k: (path := search(*a, **k))._replace(converged=torch.arange(len(path.length)) > 0),
+    )
+    land = fit_land(lambda z: z, normal(30), nodes=32, rounds=1, n=3)
+    assert log_prob(land, lambda z: z, normal(4), n=3).isnan().tolist() == [True, False, False, False]
+
+
+def test_defaults():
+    assert defaults(fit_land) == {"shares": None, "nodes": 128, "rounds": 4, "n": 17, "seed": 0}
+    assert defaults(log_prob) == {"n": 17}
 
 
 def test_a_density_integrates_to_one_against_the_measure():

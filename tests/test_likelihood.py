@@ -3,6 +3,7 @@ import resource
 
 import pytest
 import torch
+from conftest import counted, defaults
 from torch.distributions import Bernoulli, Independent, Laplace, MultivariateNormal, Normal
 
 from lib.measures import likelihood
@@ -74,6 +75,36 @@ def test_blocks_of_images_and_of_samples_do_not_matter(monkeypatch):
         torch.testing.assert_close(parts.ess, whole.ess)
 
 
+def test_the_last_block_of_samples_is_as_small_as_it_must_be(monkeypatch):
+    encode, decode, marginal = linear_gaussian()
+    monkeypatch.setattr(likelihood, "ROWS", 10)
+    counting, counts = counted(decode)
+    found = log_evidence(encode, counting, marginal.sample((2,)), 9)
+    assert counts == [10, 8]
+    torch.testing.assert_close(found.ess, torch.full((2,), 9.0))
+
+
+@pytest.mark.parametrize(
+    ("images", "n", "passes"), [(1025, 1, [1024, 1]), (700, 2, [700, 700]), (3, 700, [1023, 1023, 54])]
+)
+def test_a_pass_decodes_at_most_1024_latents(images, n, passes):
+    encode, decode, marginal = linear_gaussian()
+    counting, counts = counted(decode)
+    log_evidence(encode, counting, marginal.sample((images,)), n)
+    assert counts == passes
+
+
+def test_samples_are_the_mean_and_the_generators_noise_in_the_shape_of_the_covariance():
+    root = torch.tensor([[2.0, 0.0], [-1.0, 0.5]])
+    mean = torch.randn(3, 2)
+    noise = torch.randn(4, 3, 2, generator=seeded())
+    correlated = likelihood._draw(MultivariateNormal(mean, scale_tril=root), 4, seeded())
+    torch.testing.assert_close(correlated, mean + noise @ root.T)
+    diagonal = Normal(mean, torch.tensor([2.0, 0.5]))
+    for q in (diagonal, Independent(diagonal, 1)):
+        torch.testing.assert_close(likelihood._draw(q, 4, seeded()), mean + noise * torch.tensor([2.0, 0.5]))
+
+
 def test_the_generator_decides():
     encode, decode, marginal = linear_gaussian(wide=2.0)
     diagonal = lambda x: Independent(Normal(encode(x).mean, 0.5), 1)  # noqa: E731
@@ -99,11 +130,11 @@ def test_images_keep_their_shape():
 
 
 def test_memory_does_not_grow_with_the_samples():
-    encode, decode, marginal = linear_gaussian(pixels=500)
+    encode, decode, marginal = linear_gaussian(pixels=1000)
     x = marginal.sample((20,))
     log_evidence(encode, decode, x, 100)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    log_evidence(encode, decode, x, 20_000)  # all at once: 20 x 20,000 x 500 numbers, 1.6 GB
+    log_evidence(encode, decode, x, 3000)  # all at once: 20 x 3,000 x 1,000 numbers, 0.5 GB
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
@@ -177,6 +208,18 @@ def test_refinement_finds_a_posterior_narrower_than_a_cell():
     # Both the coarse value and the refined one are known, so the change is their difference.
     once, twice = (log_evidence_quadrature(decode, x, side=48, refinements=n) for n in (1, 2))
     torch.testing.assert_close(twice.change, (twice.log_p - once.log_p).abs())
+
+
+def test_quadrature_decodes_the_grid_once_for_64_images_and_refines_128_cells_of_each():
+    counting, counts = counted(lambda z: Independent(Normal(z, 0.5), 1))
+    log_evidence_quadrature(counting, torch.randn(65, 2))
+    grid = [128] * 32
+    assert counts == grid + [1024] * 32 * 4 + grid + [512] * 4
+
+
+def test_defaults():
+    assert defaults(log_evidence) == {"generator": None}
+    assert defaults(log_evidence_quadrature) == {"reach": 4.5, "side": 64, "refinements": 4}
 
 
 def test_an_image_alone_has_the_same_quadrature():

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -71,6 +72,31 @@ def test_both_scores_recover_a_planted_memorisation():
         torch.testing.assert_close(measure(log_p[:90], log_p[90:]), planted, atol=0.05, rtol=0)
 
 
+def test_models_left_over_by_the_groups_do_not_count():
+    log_p_in, log_p_out = torch.randn(7, 5), torch.randn(3, 5)
+    spoilt = log_p_in.clone()
+    spoilt[6] = 1e6
+    torch.testing.assert_close(balanced_score(spoilt, log_p_out), balanced_score(log_p_in, log_p_out))
+    groups = [score(log_p_in[:3], log_p_out), score(log_p_in[3:6], log_p_out)]
+    torch.testing.assert_close(balanced_score(log_p_in, log_p_out), sum(groups) / 2)
+
+
+def test_one_model_without_the_image_is_enough():
+    log_p_in, log_p_out = torch.randn(4, 5), torch.randn(1, 5)
+    torch.testing.assert_close(balanced_score(log_p_in, log_p_out), log_p_in.mean(0) - log_p_out[0])
+
+
+def test_rows_are_ordered_by_the_fold_after_the_images_own():
+    for repeats, folds in ((3, 4), (2, 2)):
+        held_out = torch.randint(folds, (repeats, 6), generator=seeded())
+        log_p = torch.randn(repeats, folds, 6)
+        log_p_in, log_p_out = split(log_p, held_out)
+        for i, repeat in itertools.product(range(6), range(repeats)):
+            assert log_p_out[repeat, i] == log_p[repeat, held_out[repeat, i], i]
+            for g in range(folds - 1):
+                assert log_p_in[g * repeats + repeat, i] == log_p[repeat, (held_out[repeat, i] + g + 1) % folds, i]
+
+
 def test_split_puts_every_model_on_its_side():
     repeats, folds, n = 3, 4, 10
     held_out = torch.randint(folds, (repeats, n), generator=seeded())
@@ -94,6 +120,13 @@ def test_the_null_split_uses_every_model_with_the_image_once_and_no_other():
     torch.testing.assert_close(torch.cat([null_in, null_out]).sort(0).values, log_p_in)
     assert (null_out % 3 == torch.arange(3)[:, None]).all()
     assert len(null_out.unique(dim=1).T) > 10  # each image draws for itself
+
+
+def test_of_single_repeats_one_model_is_relabelled():
+    log_p_in = torch.arange(3.0)[:, None].expand(-1, 90).contiguous()
+    kept, relabelled = null_split(log_p_in, 1, rng=seeded())
+    torch.testing.assert_close(torch.cat([kept, relabelled]).sort(0).values, log_p_in)
+    assert (relabelled.unique(return_counts=True)[1] > 15).all()
 
 
 def test_the_null_sees_no_memorisation_and_the_score_does():
@@ -142,14 +175,22 @@ def test_bad_input_is_refused():
         score(good, spoilt)
     with pytest.raises(ValueError, match=r"1\.\.4 models without the image, got 5"):
         balanced_score(good, torch.zeros(5, 3))
+    with pytest.raises(ValueError, match=r"1\.\.4 models without the image, got 0"):
+        balanced_score(good, good[:0])
     with pytest.raises(ValueError, match="2 or more groups"):
         null_split(good, 4, rng=seeded())
     with pytest.raises(ValueError, match="2 or more groups"):
         null_split(good, 3, rng=seeded())
+    with pytest.raises(ValueError, match="2 or more groups of out models with the image, got 4 and out=0"):
+        null_split(good, 0, rng=seeded())
     with pytest.raises(ValueError, match="at least 2 folds"):
         split(torch.zeros(2, 1, 3), torch.zeros(2, 3, dtype=torch.long))
     with pytest.raises(ValueError, match="nothing to compare"):
         nearest_neighbour_ratio(good, good[:0], good)
+    with pytest.raises(ValueError, match="nothing to compare with: 4 validation images and 0 samples"):
+        nearest_neighbour_ratio(good, good, good[:0])
+    with pytest.raises(ValueError, match="1 of 4 images equal a sample"):
+        nearest_neighbour_ratio(good + torch.arange(4.0)[:, None], good + 9, good)
     with pytest.raises(ValueError, match="4 of 4 images equal a sample"):
         nearest_neighbour_ratio(good, good + 1, good)
 

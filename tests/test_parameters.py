@@ -108,7 +108,7 @@ def test_auto_is_a_device_of_this_machine():
 
 
 def test_a_second_data_set_is_checked_like_the_first(monkeypatch):
-    path = find("latent_recovery")
+    path = find("recovery_table")
     assert for_run(path, "smoke", {"second": ""})["second"] == ""
     with pytest.raises(Refused, match="dataset 'face' is unknown or not there"):
         for_run(path, "smoke", {"second": "face"})

@@ -3,7 +3,7 @@ import math
 import jaxtyping
 import pytest
 import torch
-from conftest import affine, sphere
+from conftest import affine, defaults, sphere
 
 from lib.measures.curves import straight
 from lib.measures.density import log_density
@@ -143,6 +143,24 @@ def test_a_path_that_never_travels_the_radius_is_counted_not_dropped():
     assert travel(torch.tanh, z[:1], torch.ones(1, 1), [0.99, 1.01]).isnan().tolist() == [[False, True]]
 
 
+def test_a_radius_that_is_just_reached_counts():
+    z = torch.zeros(1, 1)
+    assert travel(lambda z: 2 * z, z, z + 1, [16.0, 16.1]).isnan().tolist() == [[False, True]]
+    assert travel(lambda z: 2 * z, z, z + 1, [1.0, 1.1], reach=0.5).isnan().tolist() == [[False, True]]
+
+
+def test_samples_are_fine_where_radii_are_met_early():
+    asked = []
+    travel(lambda z: asked.append(z) or z, torch.zeros(1, 1), torch.ones(1, 1), [1.0], n=5)
+    torch.testing.assert_close(asked[0][:, 0], 8 * torch.tensor([0, 0.25, 0.5, 0.75, 1]) ** 3)
+
+
+def test_defaults_are_those_of_the_paper_and_the_interface():
+    assert defaults(decay) == defaults(decay_by_radius)
+    assert defaults(decay) == {"rank": None, "radii": (0.5, 1.0), "direction": 0, "reach": 8.0}
+    assert [defaults(f)["n"] for f in (line_density, dip, midpoint, travel)] == [65] * 4
+
+
 def test_reach_bounds_the_search():
     slow = lambda z: 0.01 * z  # noqa: E731
     z = torch.zeros(2, 1)
@@ -156,7 +174,10 @@ def test_reach_bounds_the_search():
         (lambda z: dip(bent, z, z), "2 of 2 paths have no length"),
         (lambda z: line_density(bent, z, z + 1, n=2), "at least 3 points, got n=2"),
         (lambda z: decay(bent, z, radii=(0.5, -1.0)), r"positive, got radii=\[0.5, -1.0\]"),
+        (lambda z: decay(bent, z, radii=(0.5, -0.5)), r"positive, got radii=\[0.5, -0.5\]"),
+        (lambda z: decay(bent, z, radii=(0.0,)), r"positive, got radii=\[0.0\]"),
         (lambda z: decay(bent, z, radii=()), r"positive, got radii=\[\]"),
+        (lambda z: decay(bent, z, direction=-1), r"direction must be in 0\.\.0 for 1 latents, got -1"),
         (lambda z: decay(bent, z, reach=0.0), "reach=0.0"),
         (lambda z: decay(bent, z, direction=1), r"direction must be in 0\.\.0 for 1 latents, got 1"),
         (lambda z: dip(bent, z, z + 1, rank=2), r"rank must be in 1\.\.1"),

@@ -1,12 +1,14 @@
 import math
-from itertools import pairwise
+from itertools import cycle, pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import affine
+from conftest import affine, counted, defaults
 from scipy.stats import ks_2samp, norm
 
+from lib.measures import recovery
 from lib.measures.recovery import false_alarms, frechet_distance, overfitting, recover
 
 
@@ -129,6 +131,32 @@ def test_overfitting_is_signed_and_has_an_interval():
     assert not overfitting(train[:200], train[200:]).p_value < 0.01
 
 
+@pytest.mark.parametrize(("gap", "detected"), [(0.06, False), (0.09, False), (0.11, True), (0.19, True)])
+def test_the_first_half_of_the_papers_rule_is_a_gap_above_a_tenth(gap, detected):
+    errors = torch.linspace(1, 2, 20)
+    found = overfitting((1 - gap) * errors, errors)
+    assert found.gap == pytest.approx(gap)
+    assert found.p_value > 0.05
+    assert found.detected == detected
+
+
+@pytest.mark.parametrize(("moved", "p_value", "detected"), [(14, 0.0143, False), (15, 0.0068, True)])
+def test_the_second_half_of_the_papers_rule_is_a_p_value_below_a_hundredth(moved, p_value, detected):
+    errors = torch.linspace(1, 2, 40)
+    train = errors.clone()
+    train[:moved] = 0.5  # the median stays
+    found = overfitting(train, errors)
+    assert found.gap == 0
+    assert found.p_value == pytest.approx(p_value, abs=1e-4)
+    assert found.detected == detected
+    assert found.ks == pytest.approx(moved / 40)
+
+
+def test_eight_errors_are_enough():
+    assert overfitting(torch.rand(8), torch.rand(8)).interval.n == 16
+    assert overfitting(torch.rand(8), torch.rand(8)).interval.missing == 0
+
+
 def test_diverged_images_are_counted():
     errors = torch.rand(30)
     errors[:3] = torch.nan
@@ -140,8 +168,26 @@ def test_it_runs_in_parts_with_the_same_result(monkeypatch):
     decoder, _ = affine(12, 4)
     y = torch.randn(9, 12)
     whole = recover(decoder, y, latent=4, restarts=2, rng=seeded())
-    monkeypatch.setattr("lib.measures.recovery.ROWS", 4)
-    torch.testing.assert_close(recover(decoder, y, latent=4, restarts=2, rng=seeded()).z, whole.z)
+    for rows, most in ((4, 4), (1, 2)):  # an image's searches are never parted
+        monkeypatch.setattr(recovery, "ROWS", rows)
+        counting, counts = counted(decoder)
+        torch.testing.assert_close(recover(counting, y, latent=4, restarts=2, rng=seeded()).z, whole.z)
+        assert max(counts) == most
+
+
+def test_a_pass_searches_for_at_most_1024_images():
+    decoder, _ = affine(3, 1)
+    counting, counts = counted(decoder)
+    recover(counting, torch.randn(1025, 3), latent=1, steps=1, rng=seeded())
+    assert max(counts) == 1024
+    assert counts.count(1024) > 1
+
+
+def test_defaults_are_those_of_the_paper_and_the_interface():
+    expected = {"steps": 50, "restarts": 1, "scale": 1.0, "tolerance": 1e-9}
+    assert defaults(recover) == expected | {"transform": None, "rng": None, "limits": None}
+    assert defaults(overfitting) == {"seed": 0}
+    assert defaults(false_alarms) == {"draws": 1000, "seed": 0}
 
 
 def test_bad_input_is_refused():
@@ -160,6 +206,7 @@ def test_images_outside_the_decoders_range_are_refused():
     decoder, _ = affine(12, 4)
     with pytest.raises(ValueError, match=r"images must be in \[0.0, 1.0\], got \[0, 255\]"):
         recover(decoder, torch.tensor([[0.0] * 11 + [255.0]]), latent=4, limits=(0.0, 1.0))
+    recover(decoder, torch.tensor([[0.0, 1.0] * 6]), latent=4, limits=(0.0, 1.0))
 
 
 def test_the_ks_rule_holds_its_level_and_the_gap_rule_does_not():
@@ -169,8 +216,30 @@ def test_the_ks_rule_holds_its_level_and_the_gap_rule_does_not():
     # The gap of two medians of 50 log-normal values has a standard deviation of nearly (pi / 50) ** 0.5.
     expected = norm.sf(-math.log(0.9) / math.sqrt(math.pi / 50))
     assert gap.value == pytest.approx(expected, abs=0.04)
-    with pytest.raises(ValueError, match=r"size must be in 8\.\.10, half of the errors, got 11"):
-        false_alarms(errors[:20], 11)
+    for size in (7, 11):
+        with pytest.raises(ValueError, match=rf"size must be in 8\.\.10, half of the errors, got {size}"):
+            false_alarms(errors[:21], size)
+
+
+def test_the_smallest_and_the_largest_sides_are_allowed():
+    assert [false_alarms(torch.rand(16), 8, draws=5)[k].n for k in (0, 1)] == [5, 5]
+
+
+def test_a_false_alarm_of_the_test_is_a_p_value_below_a_hundredth(monkeypatch):
+    p_values = cycle([0.004, 0.007, 0.015, 0.03])
+    monkeypatch.setattr(recovery, "ks_2samp", lambda *_: SimpleNamespace(pvalue=next(p_values)))
+    assert false_alarms(torch.rand(40), 20, draws=8)[1].value == 0.5
+
+
+def test_a_false_alarm_of_the_gap_is_one_above_a_tenth(monkeypatch):
+    gaps = np.array([0.06, 0.09, 0.11, 0.19])
+    monkeypatch.setattr(recovery, "_gap", lambda *_: gaps)
+    assert false_alarms(torch.rand(40), 20, draws=4)[0].value == 0.5
+
+
+def test_errors_that_are_unknown_are_left_out_of_the_divisions():
+    errors = torch.cat([torch.rand(20), torch.full((20,), torch.nan)])
+    assert false_alarms(errors, 10, draws=50) == false_alarms(errors[:20], 10, draws=50)
 
 
 def test_false_alarms_of_the_gap_vanish_with_many_images():
@@ -185,6 +254,20 @@ def test_the_frechet_distance_of_two_normals():
     assert frechet_distance(a, b) == pytest.approx(1 + 0 + 1 + 0.25, rel=0.02)
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a))
+
+
+def test_the_frechet_distance_of_one_feature_is_that_of_means_and_deviations():
+    a, b = torch.randn(30, 1), 3 * torch.randn(40, 1) + 2
+    expected = (a.mean() - b.mean()).square() + (a.std() - b.std()).square()
+    assert frechet_distance(a, b) == pytest.approx(expected.item())
+
+
+def test_a_feature_that_never_changes_adds_nothing():
+    for seed in range(20):
+        a, b = torch.randn(2, 30, 4, generator=seeded(seed))
+        a[:, 2:], b[:, 2:] = a[:, :1], b[:, :1]  # of rank two
+        a[:, 1], b[:, 1] = 0.7, 0.7
+        assert frechet_distance(a, b) == pytest.approx(3 * frechet_distance(a[:, :1], b[:, :1]))
 
 
 def test_the_frechet_distance_does_not_depend_on_the_axes():

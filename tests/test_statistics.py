@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from conftest import defaults
 from scipy.stats import permutation_test as scipy_permutation_test
 from scipy.stats import spearmanr
 
@@ -107,6 +108,15 @@ def test_the_given_division_counts_and_so_do_ties():
     assert tied.p == share(50, 50)
     near = permutation_test(shift, np.arange(8.0), np.arange(8.0) + 90, draws=49, rng=random(0))
     assert near.p == share(50, 50)
+
+
+def test_one_draw_is_enough_for_a_p_value_of_a_half_or_one():
+    found = permutation_test(shift, np.arange(8.0) + 90, np.arange(8.0), draws=1, rng=random(0))
+    assert found.p == share(1, 2)
+
+
+def test_a_half_of_the_repeats_is_not_projected_unless_told():
+    assert defaults(reliability) == {"factor": 1, "seed": 0}
 
 
 def test_without_a_difference_every_p_value_is_as_likely():

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from lib.models import loop, stochastic
 from lib.models.data import Dataset
-from lib.models.deviations import Constant, Gaussian, Network, Precision
-from lib.models.stochastic import VARIANCES, Stochastic, codes, fit_stochastic
+from lib.models.fit import fit
+from lib.models.networks import codes
+from lib.models.stochastic import VARIANCES, Constant, Gaussian, Network, Precision, Stochastic
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +35,14 @@ def weights(model, *, of=""):
 def fits(tmp_path_factory):
     torch.set_default_dtype(torch.float32)
     folder = tmp_path_factory.mktemp("fits")
-    found = fit_stochastic(ALL, dataset(), "cpu", folder=folder)
+    found = fit(ALL, dataset(), "cpu", folder=folder)
     return folder, dict(zip(VARIANCES, found, strict=True))
 
 
 def test_every_variance_has_its_form(fits):
     z = 3 * torch.randn(9, 2)
     kinds = {"constant": Constant, "network": Network, "rbf": Precision, "joint": Network}
-    for variance, (model,) in ((name, fit.models) for name, fit in fits[1].items()):
+    for variance, (model,) in ((name, fitted.models) for name, fitted in fits[1].items()):
         assert type(model.variance) is kinds[variance]
         deviation = model.deviation(z)
         assert deviation.shape == model.generate(z).shape == (9, 1, 6, 6)
@@ -95,69 +95,41 @@ def test_codes_are_posterior_means(fits):
 
 def test_training_lowers_the_loss(tmp_path):
     spec = replace(SPEC, steps=150, rate=1e-2)
-    (fit,) = fit_stochastic([spec], dataset(), "cpu", folder=tmp_path)
-    assert fit.losses.shape == (6, 1)
-    assert fit.losses[-1] < fit.losses[0] - 10
+    (fitted,) = fit([spec], dataset(), "cpu", folder=tmp_path)
+    assert fitted.losses.shape == (6, 1)
+    assert fitted.losses[-1] < fitted.losses[0] - 10
 
 
 def test_the_members_of_an_ensemble_differ_and_a_follower_follows_its_own(tmp_path):
     specs = [replace(SPEC, models=2), replace(SPEC, models=2, variance="network")]
-    constant, network = fit_stochastic(specs, dataset(), "cpu", folder=tmp_path)
-    for fit in (constant, network):
-        assert len(fit.models) == fit.losses.shape[1] == 2
-        assert not torch.equal(*(weights(model) for model in fit.models))
+    constant, network = fit(specs, dataset(), "cpu", folder=tmp_path)
+    for fitted in (constant, network):
+        assert len(fitted.models) == fitted.losses.shape[1] == 2
+        assert not torch.equal(*(weights(model) for model in fitted.models))
     for mean, follower in zip(constant.models, network.models, strict=True):
         assert torch.equal(weights(mean, of="mean."), weights(follower, of="mean."))
 
 
-def test_another_seed_gives_other_weights_and_other_examples(tmp_path, fits):
-    (other,) = fit_stochastic([replace(SPEC, seed=1)], dataset(), "cpu", folder=tmp_path)
-    one = fits[1]["constant"]
-    assert not torch.equal(weights(one.models[0]), weights(other.models[0]))
-    assert not torch.equal(one.index, other.index)
-
-
-def test_the_same_specifications_come_from_the_cache_in_any_order(fits, monkeypatch):
+def test_specifications_with_a_constant_variance_share_what_does_not_concern_it(fits):
     folder, first = fits
-    monkeypatch.setattr(stochastic, "_train", lambda *_: pytest.fail("trained again"))
-    again = fit_stochastic(ALL[::-1], dataset(), "cpu", folder=folder)
-    for variance, fit in zip(VARIANCES[::-1], again, strict=True):
-        assert torch.equal(weights(fit.models[0]), weights(first[variance].models[0]))
-        assert torch.equal(fit.losses, first[variance].losses)
+    many = [replace(SPEC, centres=3, floor=0.2), replace(SPEC, bandwidth=1.0), replace(SPEC, least_precision=1.0)]
+    before = len(list(folder.glob("*.safetensors")))
+    for fitted in fit(many, dataset(), "cpu", folder=folder):
+        assert torch.equal(weights(fitted.models[0]), weights(first["constant"].models[0]))
+    assert len(list(folder.glob("*.safetensors"))) == before
+    assert replace(RBF, floor=0.2).follows() == SPEC.canonical()
+    assert replace(SPEC, seed=1).canonical() != SPEC.canonical()
 
 
-@pytest.mark.parametrize("spec", [SPEC, RBF], ids=["constant", "rbf"])
-def test_an_interrupted_fit_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatch, spec):
-    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 4)
-    (whole,) = fit_stochastic([spec], dataset(), "cpu", folder=tmp_path / "whole")
-    if spec is RBF:
-        fit_stochastic([SPEC], dataset(), "cpu", folder=tmp_path / "cut")
-    real, steps = loop.rate, []
-
-    def interrupted(peak, step, total):
-        steps.append(step)
-        if len(steps) == 7:
-            raise KeyboardInterrupt
-        return real(peak, step, total)
-
-    monkeypatch.setattr(loop, "rate", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        fit_stochastic([spec], dataset(), "cpu", folder=tmp_path / "cut")
-    (resumed,) = fit_stochastic([spec], dataset(), "cpu", folder=tmp_path / "cut")
-    assert steps == [*range(7), *range(4, 10 if spec is RBF else 20)]
-    assert torch.equal(weights(whole.models[0]), weights(resumed.models[0]))
-    assert torch.equal(whole.losses, resumed.losses)
-    assert not list((tmp_path / "cut").glob("*.checkpoint*"))
+def test_a_variance_that_follows_has_half_the_steps(tmp_path):
+    specs = [replace(SPEC, variance=variance, steps=110) for variance in ("constant", "network")]
+    constant, network = fit(specs, dataset(), "cpu", folder=tmp_path)
+    assert (len(constant.losses), len(network.losses)) == (5, 3)  # 110 and 55 steps
 
 
 def test_bad_requests_are_refused(tmp_path):
-    def fit(**changes):
-        return fit_stochastic([replace(SPEC, **changes)], dataset(), "cpu", folder=tmp_path)
-
     with pytest.raises(ValueError, match="unknown variance 'full'; accepted: constant, network, rbf, joint"):
-        fit(variance="full")
-    with pytest.raises(ValueError, match=r"examples must be in 0\.\.40 \(0: all\) for small, got 41"):
-        fit(examples=41)
+        fit([replace(SPEC, variance="full")], dataset(), "cpu", folder=tmp_path)
     with pytest.raises(ValueError, match="31 centres need at least as many images, there are 30"):
-        fit(variance="rbf", centres=31)
+        fit([replace(SPEC, variance="rbf", centres=31)], dataset(), "cpu", folder=tmp_path)
     assert not list(tmp_path.iterdir())

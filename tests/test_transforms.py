@@ -36,9 +36,22 @@ def test_a_blurred_point_is_a_gaussian_of_the_same_mass():
     assert (found[20, 23] / found[20, 20]).item() == pytest.approx(math.exp(-0.5))
 
 
+@pytest.mark.parametrize(("sigma", "radius"), [(0.5, 2), (1.0, 3), (1.5, 5)])
+def test_a_blur_reaches_out_to_three_deviations(sigma, radius):
+    images = torch.zeros(1, 1, 1, 21)
+    images[..., 10] = 1
+    assert (blur(sigma)(images)[0, 0, 0] > 0).nonzero()[:, 0].tolist() == list(range(10 - radius, 11 + radius))
+
+
 def test_a_constant_image_stays_constant_under_blur_also_at_its_edges():
     images = torch.full((2, 3, 7, 9), 0.4)
     torch.testing.assert_close(blur(1.0)(images), images)
+
+
+def test_settings_that_change_nothing_are_allowed():
+    images = torch.rand(2, 1, 3, 3)
+    for phi in (pool(1), tone(1.0, 0.0), warp(0.0), lambda x: tone(-1.0, 1.0)(tone(-1.0, 1.0)(x))):
+        torch.testing.assert_close(phi(images), images)
 
 
 def test_tones_are_affine():
@@ -62,6 +75,14 @@ def test_a_turn_is_rigid_whatever_the_sides():
     angle = math.radians(20)
     found = warp(20.0)(ramp(40, 60))[0, :, 15:-15, 20:-20]
     x, y = ramp(40, 60)[0, :, 15:-15, 20:-20]
+    torch.testing.assert_close(found[0], math.cos(angle) * x + math.sin(angle) * y, atol=1e-9, rtol=0)
+    torch.testing.assert_close(found[1], math.cos(angle) * y - math.sin(angle) * x, atol=1e-9, rtol=0)
+
+
+def test_images_are_turned_first_and_then_moved():
+    angle, right, down = math.radians(20), 3.0, -2.0
+    found = warp(20.0, right, down)(ramp(40, 60))[0, :, 15:-15, 20:-20]
+    x, y = ramp(40, 60)[0, :, 15:-15, 20:-20] - torch.tensor([right, down])[:, None, None]
     torch.testing.assert_close(found[0], math.cos(angle) * x + math.sin(angle) * y, atol=1e-9, rtol=0)
     torch.testing.assert_close(found[1], math.cos(angle) * y - math.sin(angle) * x, atol=1e-9, rtol=0)
 

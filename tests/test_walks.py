@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from conftest import affine, sphere
+from conftest import affine, defaults, sphere
 
 from lib.measures.walks import walk
 
@@ -100,6 +100,10 @@ def test_records_are_kept_at_regular_times():
     assert len(every.z) == 11
     assert torch.equal(third.z, every.z[::3])
     assert torch.equal(third.accepted, every.accepted)
+
+
+def test_a_walk_is_plain_and_recorded_at_every_step_unless_told():
+    assert defaults(walk) == {"metropolis": False, "every": 1, "rng": None}
 
 
 def test_bad_requests_are_refused():

@@ -33,7 +33,13 @@ def straight(z0: Latents, z1: Latents, n: int) -> Curves:
 
 
 def line(z: Latents, step: Latents, t: Along) -> Curves:
-    """The points ``z + t step`` of straight lines, at any samples ``t`` of each."""
+    """The points ``z + t step`` of straight lines, at any samples ``t`` of each.
+
+    Example:
+        >>> line(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]]), torch.tensor([[-1.0, 0.5]]))
+        tensor([[[ 1., -2.],
+                 [ 1.,  1.]]])
+    """
     return z[:, None] + t[..., None] * step[:, None]
 
 
@@ -42,6 +48,10 @@ def fractions(z: Latents, n: int) -> Along:
 
     Raises:
         ValueError: ``n < 3``.
+
+    Example:
+        >>> fractions(torch.zeros(1, 2), 5)
+        tensor([[0.0000, 0.2500, 0.5000, 0.7500, 1.0000]])
     """
     if n < 3:
         raise ValueError(f"a path needs at least 3 points, got n={n}")
@@ -49,7 +59,13 @@ def fractions(z: Latents, n: int) -> Along:
 
 
 def output_steps(decoder: Decoder, curve: Curves) -> Float[Tensor, "batch pieces pixels"]:
-    """The steps :math:`f(z_{k+1}) - f(z_k)` from each sample to the next, which torch can differentiate."""
+    """The steps :math:`f(z_{k+1}) - f(z_k)` from each sample to the next, which torch can differentiate.
+
+    Example:
+        >>> output_steps(torch.square, torch.tensor([[[0.0], [1.0], [2.0]]]))
+        tensor([[[1.],
+                 [3.]]])
+    """
     return decoder(curve.flatten(0, 1)).reshape(*curve.shape[:2], -1).diff(dim=1)
 
 
@@ -60,6 +76,10 @@ def chords(decoder: Decoder, curve: Curves) -> Float[Tensor, "batch pieces"]:
     Args:
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
         curve: samples in the order in which the curve is travelled, ``[batch, points, latent]``.
+
+    Example:
+        >>> chords(lambda z: 2 * z, torch.tensor([[[0.0, 0.0], [3.0, 4.0], [3.0, 5.0]]]))
+        tensor([[10.,  2.]])
     """
     blocks = curve.split(max(1, ROWS // curve.shape[1]))
     return torch.cat([output_steps(decoder, block).square().sum(2).sqrt() for block in blocks])
@@ -82,8 +102,8 @@ def arclength(decoder: Decoder, curve: Curves) -> Along:
     with the step from :math:`x_1` to :math:`x_2`); this is what they mean.
 
     Example:
-        >>> arclength(lambda z: 3 * z, straight(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]), 4))
-        tensor([[ 0.,  5., 10., 15.]])
+        >>> arclength(lambda z: 3 * z, straight(torch.zeros(1, 2), torch.tensor([[4.0, 3.0]]), 5))
+        tensor([[ 0.0000,  3.7500,  7.5000, 11.2500, 15.0000]])
     """
     pieces = chords(decoder, curve)
     return torch.cat([torch.zeros_like(pieces[:, :1]), pieces.cumsum(1)], dim=1)
@@ -117,6 +137,10 @@ def halfway(s: Along) -> Float[Tensor, "batch 1"]:
 
     Raises:
         ValueError: a curve has no length.
+
+    Example:
+        >>> halfway(torch.tensor([[0.0, 1.0, 4.0]]))
+        tensor([[2.]])
     """
     flat = s[:, -1] == 0
     if flat.any():

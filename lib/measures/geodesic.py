@@ -42,7 +42,12 @@ class Path(NamedTuple):
 
 
 def stacked(mean: Decoder, deviation: Decoder) -> Decoder:
-    r"""The map :math:`z \mapsto (\mu(z), \sigma(z))`, whose pull-back metric is the expected metric of the two."""
+    r"""The map :math:`z \mapsto (\mu(z), \sigma(z))`, whose pull-back metric is the expected metric of the two.
+
+    Example:
+        >>> stacked(torch.sin, torch.cos)(torch.zeros(1, 2))
+        tensor([[0., 0., 1., 1.]])
+    """
     return lambda z: torch.cat([mean(z).flatten(1), deviation(z).flatten(1)], 1)
 
 
@@ -64,7 +69,12 @@ def metric(decoder: Decoder, z: Latents, *, chunk: int | None = None) -> Float[T
 
 
 def log_measure(decoder: Decoder, z: Latents, *, chunk: int | None = None) -> PerSample:
-    r"""Log of the magnification :math:`\sqrt{\det M(z)}`: the output volume of a unit of latent volume."""
+    r"""Log of the magnification :math:`\sqrt{\det M(z)}`: the output volume of a unit of latent volume.
+
+    Example:
+        >>> log_measure(lambda z: 3 * z, torch.zeros(1, 2)).exp()
+        tensor([9.])
+    """
     return singular_values(decoder, z, chunk=chunk).log().sum(1)
 
 
@@ -85,24 +95,32 @@ def shortest_path(
               E(c) = (n - 1) \sum_i \| f(\gamma(t_{i+1})) - f(\gamma(t_i)) \|^2
 
     with normalised Legendre polynomials P on [0, 1]. The energy is at least the squared length, and equal to it at
-    constant speed; it needs no Jacobian. What is found is the minimum that the start leads to: there may be others, if
-    the start cannot be bent into them.
+    constant speed; it needs no Jacobian. The result is a local minimum, which depends on the start: a shorter path on
+    the other side of an obstacle is not found.
 
     Args:
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``, differentiable.
         z0: starts.
         z1: ends, of the same shape.
-        n: points of each path.
-        degree: of P, at most; more can follow sharper bends.
-        steps: iterations of L-BFGS, at most.
+        n: number of points of each path.
+        degree: the largest degree of P; a larger one can follow sharper bends.
+        steps: the largest number of iterations of L-BFGS.
         tolerance: relative decrease of the energy in a step, below which a path has converged.
-        start: first curves; by default straight lines.
+        start: curves to start from; by default straight lines.
 
     Raises:
         ValueError: the shapes differ, there are fewer than three points, or ``degree < 1``.
 
     Source: Arvanitidis et al. 2018, section 2; the paper solves the equivalent differential equation, which
     :func:`boundary_value` does.
+
+    Example:
+        There is a hill between the ends, and the way around it is shorter.
+
+        >>> hill = lambda z: torch.cat([z, 3 * (-z.square().sum(1, keepdim=True)).exp()], 1)
+        >>> ends = torch.tensor([[[-2.0, 0.1]], [[2.0, 0.1]]])
+        >>> curve_length(hill, straight(*ends, 65)), shortest_path(hill, *ends, n=65).length
+        (tensor([7.3582]), tensor([4.8791]))
     """
     lines = straight(z0, z1, n)
     bumps, slopes = _basis(z0, n, degree)
@@ -124,7 +142,7 @@ def shortest_path(
 
 
 def boundary_value(
-    decoder: Decoder, z0: Latents, z1: Latents, *, n: int = 33, tolerance: float = 1e-3, guess: Tensor | None = None
+    decoder: Decoder, z0: Latents, z1: Latents, *, n: int = 33, tolerance: float = 1e-3, guess: Curves | None = None
 ) -> Path:
     r"""Geodesics as solutions of their differential equation, one pair after the other: slow, and independent.
 
@@ -137,9 +155,13 @@ def boundary_value(
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``, twice differentiable.
         z0: starts.
         z1: ends, of the same shape.
-        n: points of each path, and of the solver's first mesh.
-        tolerance: relative residual of the equation.
-        guess: first curves, ``[batch, n, latent]``; by default straight lines.
+        n: number of points of each path, and of the solver's first mesh.
+        tolerance: the largest relative residual of the equation.
+        guess: curves to start from, ``[batch, n, latent]``; by default straight lines.
+
+    Example:
+        >>> boundary_value(lambda z: 2 * z, torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).length
+        tensor([10.])
     """
     like, latent, mesh = z0, z0.shape[1], np.linspace(0, 1, n)
     lines = straight(z0, z1, n)
@@ -160,17 +182,24 @@ def boundary_value(
 
         first = np.concatenate([curve, np.gradient(curve, mesh, axis=0)], 1).T
         with np.errstate(all="ignore"):  # it reports what went wrong by its status
-            found = solve_bvp(change, gap, mesh, first, tol=tolerance, max_nodes=10 * n)
-        state = found.sol(mesh) if np.isfinite(found.y).all() else np.full((2 * latent, n), np.nan)
+            solution = solve_bvp(change, gap, mesh, first, tol=tolerance, max_nodes=10 * n)
+        state = solution.sol(mesh) if np.isfinite(solution.y).all() else np.full((2 * latent, n), np.nan)
         curves.append(torch.from_numpy(state[:latent].T).to(like))
         velocities.append(torch.from_numpy(state[latent:, 0]).to(like))
-        ended.append(bool(found.success))
+        ended.append(bool(solution.success))
     return _path(decoder, torch.stack(curves), torch.tensor(ended, device=z0.device), torch.stack(velocities))
 
 
 @torch.no_grad()
 def acceleration(decoder: Decoder, z: Latents, velocity: Latents) -> Latents:
-    r"""The acceleration :math:`- M^{-1} J^T H[v, v]` of a geodesic through ``z`` with velocity ``v``."""
+    r"""The acceleration :math:`- M^{-1} J^T H[v, v]` of a geodesic through ``z`` with velocity ``v``.
+
+    Example:
+        On a circle, whose latent is the angle, a geodesic keeps its speed.
+
+        >>> acceleration(lambda z: torch.cat([z.sin(), z.cos()], 1), torch.ones(1, 1), torch.ones(1, 1)).abs()
+        tensor([[0.]])
+    """
 
     def slope(at: Tensor) -> Tensor:
         return jvp(decoder, (at,), (velocity.clone(),))[1]

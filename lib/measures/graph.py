@@ -25,12 +25,18 @@ def graph_distances(decoder: Decoder, z: Latents, neighbours: int = 10, *, n: in
 
     Args:
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
-        z: latents, the nodes.
-        neighbours: edges from each node.
-        n: points on every edge.
+        z: latents, the nodes of the graph.
+        neighbours: number of edges from each node to its nearest.
+        n: number of points on every edge.
 
     Raises:
-        ValueError: not more nodes than neighbours, or some are equal.
+        ValueError: there are not more nodes than neighbours, or some latents are equal.
+
+    Example:
+        >>> graph_distances(lambda z: 2 * z, torch.tensor([[0.0], [1.0], [3.0]]), neighbours=1)
+        tensor([[0., 2., 6.],
+                [2., 0., 4.],
+                [6., 4., 0.]])
     """
     if not 1 <= neighbours < len(z):
         raise ValueError(f"neighbours must be in 1..{len(z) - 1} for {len(z)} points, got {neighbours}")
@@ -49,15 +55,27 @@ def graph_distances(decoder: Decoder, z: Latents, neighbours: int = 10, *, n: in
 
 
 def straight_distances(decoder: Decoder, z: Latents, *, n: int = 9) -> Distances:
-    """Lengths, in output units, of the straight lines between all pairs of latents."""
+    """Lengths of the straight lines between all pairs of latents, in output units, by chords between ``n`` points.
+
+    Example:
+        >>> straight_distances(lambda z: 2 * z, torch.tensor([[0.0], [1.0], [3.0]]))
+        tensor([[0., 2., 6.],
+                [2., 0., 4.],
+                [6., 4., 0.]])
+    """
     first, second = torch.triu_indices(len(z), len(z), 1)
-    found = z.new_zeros(len(z), len(z))
-    found[first, second] = segment_lengths(decoder, z[first], z[second], n=n)
-    return found + found.T
+    upper = z.new_zeros(len(z), len(z))
+    upper[first, second] = segment_lengths(decoder, z[first], z[second], n=n)
+    return upper + upper.T
 
 
 def segment_lengths(decoder: Decoder, z0: Latents, z1: Latents, *, n: int) -> Float[Tensor, " batch"]:
-    """Lengths of the straight lines between pairs of latents, in output units."""
+    """Lengths of the straight lines between pairs of latents, in output units, by chords between ``n`` points.
+
+    Example:
+        >>> segment_lengths(lambda z: 2 * z, torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]), n=3)
+        tensor([10.])
+    """
     return curve_length(decoder, straight(z0, z1, n))
 
 
@@ -67,6 +85,12 @@ def pairwise_f(classes: Int[Tensor, " points"], clusters: Int[Tensor, " points"]
     .. math:: F = \frac{2 TP}{2 TP + FP + FN}
 
     where a pair is positive if its points are in one cluster, and true if they are of one class.
+
+    Example:
+        One pair of a cluster, which is of one class; two pairs of a class.
+
+        >>> round(pairwise_f(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 1, 2])), 3)
+        0.667
     """
     same_class, same_cluster = classes[:, None] == classes, clusters[:, None] == clusters
     both = (same_class & same_cluster).sum() - len(classes)

@@ -1,7 +1,8 @@
 """The uncertainty of a statistic: a value, its bootstrap interval, and what had to be left out of it."""
 
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 import torch
@@ -9,10 +10,7 @@ from jaxtyping import Float
 from scipy.stats import binomtest, bootstrap, sem, t
 from torch import Tensor
 
-
-def number(value: float) -> str:
-    """A number for readers: three significant digits and a true minus."""
-    return f"{value:.3g}".replace("-", "−")
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Estimate(NamedTuple):
@@ -33,18 +31,44 @@ class Estimate(NamedTuple):
         return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
 
 
+def number(value: SupportsFloat) -> str:
+    """A number for people: three significant digits, a true minus, and no ``1.05e+03``.
+
+    From 0.0001 up to a million it is written out, with commas between thousands; a smaller or larger one is a multiple
+    of a power of ten. NaN is a dash.
+
+    Example:
+        >>> [number(x) for x in (-0.25, 1234.5, 3.2e-5, 2.5e7, float("nan"))]
+        ['−0.25', '1,230', '3.2 × 10⁻⁵', '2.5 × 10⁷', '–']
+    """
+    rounded = float(f"{float(value):.3g}")
+    if math.isnan(rounded):
+        return "–"
+    sign, size = "−" if rounded < 0 else "", abs(rounded)
+    if math.isinf(size):
+        return f"{sign}∞"
+    if size and not 1e-4 <= size < 1e6:
+        mantissa, exponent = f"{size:.2e}".split("e")
+        return f"{sign}{float(mantissa):g} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    return f"{sign}{size:,g}"
+
+
 def estimate(values: Float[Tensor, " points"], statistic: Callable = np.mean, *, seed: int = 0) -> Estimate:
     """A statistic over points with its 95 % bias-corrected and accelerated bootstrap interval.
 
     Points are resampled; the model stays as it is, so this is the uncertainty over the data's points, not over fits.
 
     Args:
-        values: one number per point; NaN is a point without one.
-        statistic: of an array along ``axis``, as ``numpy.mean`` or ``numpy.median``.
-        seed: of the resampling.
+        values: one number per point; NaN stands for a point without a number.
+        statistic: a function of an array along ``axis``, such as ``numpy.mean`` or ``numpy.median``.
+        seed: seed of the resampling.
 
     Raises:
         ValueError: fewer than three points have a value, or one is infinite.
+
+    Example:
+        >>> print(estimate(torch.arange(100.0)))
+        49.5 [43.9, 55]
     """
     return _bootstrap([values], statistic, "BCa", seed)
 
@@ -59,6 +83,10 @@ def difference(
     """The difference of two means, or another statistic of two groups, with its 95 % percentile bootstrap interval.
 
     The groups are resampled independently; ``n`` and ``missing`` count both. Otherwise as :func:`estimate`.
+
+    Example:
+        >>> print(difference(torch.arange(100.0), torch.arange(50.0)))
+        25 [17.8, 31.8]
     """
     return _bootstrap([first, second], statistic, "percentile", seed)
 
@@ -67,10 +95,15 @@ def paired(statistic: Callable, *columns: Float[Tensor, " points"], seed: int = 
     """A statistic of several numbers per point, such as a ratio of medians, with its 95 % BCa bootstrap interval.
 
     Points are resampled with all their numbers; a point that lacks one is missing. Otherwise as :func:`estimate`.
+
+    Example:
+        >>> first, second = torch.randn(2, 200, generator=torch.Generator().manual_seed(0)) + 4
+        >>> print(paired(lambda a, b, axis=-1: np.median(a, axis) / np.median(b, axis), first, second))
+        1.03 [0.965, 1.09]
     """
     known = ~torch.stack(columns).isnan().any(0)
-    found = _bootstrap([column[known] for column in columns], statistic, "BCa", seed, paired=True)
-    return found._replace(n=int(known.sum()), missing=int((~known).sum()))
+    result = _bootstrap([column[known] for column in columns], statistic, "BCa", seed, paired=True)
+    return result._replace(n=int(known.sum()), missing=int((~known).sum()))
 
 
 def mean_of_few(values: Float[Tensor, " cases"]) -> Estimate:
@@ -80,6 +113,10 @@ def mean_of_few(values: Float[Tensor, " cases"]) -> Estimate:
 
     Raises:
         ValueError: fewer than two cases, or one that is not finite.
+
+    Example:
+        >>> print(mean_of_few(torch.tensor([1.0, 2.0, 3.0])))
+        2 [−0.484, 4.48]
     """
     cases = values.double().cpu().numpy()
     if len(cases) < 2 or not np.isfinite(cases).all():
@@ -89,7 +126,12 @@ def mean_of_few(values: Float[Tensor, " cases"]) -> Estimate:
 
 
 def share(count: int, of: int) -> Estimate:
-    """A share of independent cases with its exact 95 % interval (Clopper & Pearson)."""
+    """A share of independent cases with its exact 95 % interval (Clopper & Pearson).
+
+    Example:
+        >>> print(share(1, 20))
+        0.05 [0.00127, 0.249]
+    """
     low, high = binomtest(count, of).proportion_ci()
     return Estimate(count / of, float(low), float(high), of)
 
@@ -106,7 +148,7 @@ def _bootstrap(groups: list[Tensor], statistic: Callable, method: str, seed: int
         known.append(kept)
         total += len(numbers)
     value = low = high = float(statistic(*known))
-    if statistic is np.median and _median_is_stuck(known[0]):
+    if statistic is np.median and _median_is_stuck(*known):
         method = "percentile"
     if any(np.ptp(kept) > 0 for kept in known):  # equal values have no error, which the bootstrap cannot express
         rng = np.random.default_rng(seed)

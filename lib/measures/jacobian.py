@@ -56,6 +56,10 @@ def singular_values(decoder: Decoder, z: Latents, *, chunk: int | None = None) -
 
     There are ``min(pixels, latent)`` of them. Chunks are reduced one by one, so the Jacobians of all points never stand
     in memory together. Feiszli 2017, section 2.1. Arguments and errors are those of :func:`jacobian`.
+
+    Example:
+        >>> singular_values(lambda z: z * torch.tensor([1.0, 3.0]), torch.zeros(1, 2))
+        tensor([[3., 1.]])
     """
     return _over_chunks(lambda part: (_spectrum(_jacobian(decoder, part)),), decoder, z, chunk)[0]
 
@@ -67,6 +71,11 @@ def singular_system(decoder: Decoder, z: Latents, *, chunk: int | None = None) -
     Vector ``k`` is the latent direction that moves the output by :math:`\sigma_k`. Its sign is arbitrary, and so is the
     vector among equal singular values (all degenerate directions, for instance). Arguments and errors are those of
     :func:`jacobian`.
+
+    Example:
+        >>> system = singular_system(lambda z: z * torch.tensor([1.0, 3.0]), torch.zeros(1, 2))
+        >>> system.vectors[:, 0].abs()
+        tensor([[0., 1.]])
     """
 
     def reduce(part: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,6 +96,10 @@ def central_difference(decoder: Decoder, z: Latents, eps: float) -> Jacobians:
 
     Raises:
         ValueError: ``eps`` is not positive, or ``z`` is not a matrix.
+
+    Example:
+        >>> central_difference(torch.square, torch.ones(1, 1), eps=0.5)
+        tensor([[[2.]]])
     """
     if not eps > 0:
         raise ValueError(f"eps must be positive, got {eps}")

@@ -43,7 +43,7 @@ class Land(NamedTuple):
     """inverse covariances of the tangent vectors at each mean; near zero where the space is too small to bound them"""
     log_constants: Float[Tensor, " components"]
     ess: Float[Tensor, " components"]
-    """effective number of nodes in each constant; near 1, one node decides"""
+    """effective number of nodes in each constant; near 1, a single node dominates it"""
     log_likelihood: Float[Tensor, " rounds"]
     """mean over the points after each round, nats, by the nodes of the fit; it never falls"""
     failed: int
@@ -89,14 +89,24 @@ def fit_land(
     Args:
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``, differentiable.
         z: the points.
-        shares: of each point in each component to start from, as a Gaussian mixture gives; by default one component.
-        nodes: about each of the components while fitting; a power of two. Twice as many fresh ones give the constants.
-        rounds: at most.
-        n: samples of each shortest path.
-        seed: of the nodes.
+        shares: share of each point in each component to start from, as a Gaussian mixture gives; by default there is
+            one component.
+        nodes: number of nodes about each component while fitting, a power of two. The constants are computed on twice
+            as many.
+        rounds: the largest number of rounds.
+        n: number of samples of each shortest path.
+        seed: seed of the nodes.
 
     Raises:
-        ValueError: shares of another number of points.
+        ValueError: ``shares`` are not of as many points as ``z``.
+
+    Example:
+        In a flat space it is the normal distribution.
+
+        >>> z = torch.randn(99, 2, generator=torch.Generator().manual_seed(0))
+        >>> land = fit_land(lambda z: z, z, rounds=1, n=3)
+        >>> torch.allclose(land.precisions[0].inverse(), z.T.cov(), atol=0.05)
+        True
     """
     shares = torch.ones_like(z[None, :, 0]) if shares is None else shares
     if shares.shape[1] != len(z):
@@ -118,12 +128,12 @@ def fit_land(
         history.append(state.likelihood)
         if 0 < gain < GAIN or stride < 0.2:
             break
-    # The fit has leant on its nodes, so that its constants are too small there: others decide.
+    # The fit is adapted to its own nodes, so constants computed on them are biased low: fresh nodes give the constants.
     sites, log_weight = _nodes(decoder, state.means, _spread(shares, state.means, z), 2 * nodes, seed + 1)
-    found = _tangents(decoder, state.means, z[:0], sites, n)
-    log_constants, ess = _constants(state.roots, found.nodes, log_weight)
+    fresh = _tangents(decoder, state.means, z[:0], sites, n)
+    log_constants, ess = _constants(state.roots, fresh.nodes, log_weight)
     precisions = state.roots @ state.roots.mT
-    failed = state.tangents.failed + found.failed
+    failed = state.tangents.failed + fresh.failed
     return Land(state.weights, state.means, precisions, log_constants, ess, torch.stack(history), failed)
 
 
@@ -133,9 +143,16 @@ def log_prob(land: Land, decoder: Decoder, z: Latents, *, n: int = 17) -> PerSam
 
     Args:
         land: the mixture.
-        decoder: the one it was fitted with.
+        decoder: the decoder that the mixture was fitted with.
         z: latents.
-        n: samples of each shortest path; NaN where one does not converge.
+        n: number of samples of each shortest path. The density is NaN where a path does not converge.
+
+    Example:
+        >>> z = torch.randn(99, 2, generator=torch.Generator().manual_seed(0))
+        >>> land = fit_land(lambda z: z, z, rounds=1, n=3)
+        >>> normal = MultivariateNormal(z.mean(0), z.T.cov())
+        >>> bool((log_prob(land, lambda z: z, z, n=3) - normal.log_prob(z)).abs().median() < 0.05)
+        True
     """
     count = len(land.means)
     path = shortest_path(decoder, land.means.repeat_interleave(len(z), 0), z.repeat(count, 1), n=n)
@@ -146,9 +163,9 @@ def log_prob(land: Land, decoder: Decoder, z: Latents, *, n: int = 17) -> PerSam
 
 def _spread(shares: Tensor, means: Tensor, z: Tensor) -> Float[Tensor, "components latent latent"]:
     beside = z - means[:, None]
-    found = torch.einsum("kn,kni,knj->kij", shares, beside, beside) / shares.sum(1)[:, None, None]
+    spread = torch.einsum("kn,kni,knj->kij", shares, beside, beside) / shares.sum(1)[:, None, None]
     # A component of few points may have no width in some direction.
-    return found + 1e-6 * z.var(0).mean() * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+    return spread + 1e-6 * z.var(0).mean() * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
 
 
 def _nodes(
@@ -157,11 +174,11 @@ def _nodes(
     """Nodes, and the logarithm of the measure that each stands for."""
     wide = MultivariateNormal(means, SPREAD**2 * spread)
     rng = np.random.default_rng(seed)
-    each = [
+    parts = [
         qmc.MultivariateNormalQMC(*(part.double().cpu().numpy() for part in component), rng=rng).random(count)
         for component in zip(means, wide.covariance_matrix, strict=True)
     ]
-    sites = torch.from_numpy(np.concatenate(each)).to(means)
+    sites = torch.from_numpy(np.concatenate(parts)).to(means)
     density = wide.log_prob(sites[:, None]).logsumexp(1) - math.log(len(means))
     return sites, log_measure(decoder, sites) - density - math.log(len(sites))
 
@@ -173,8 +190,8 @@ def _tangents(
     starts, ends = means.repeat_interleave(len(ends), 0), ends.repeat(len(means), 1)
     lines = straight(starts, ends, n)
     path = _paths(decoder, starts, ends, n, None if bends is None else lines + bends)
-    each = path.velocity.view(len(means), -1, z.shape[1])
-    return _Tangents(each[:, : len(z)], each[:, len(z) :], path.z - lines, int((~path.converged).sum()))
+    velocity = path.velocity.view(len(means), -1, z.shape[1])
+    return _Tangents(velocity[:, : len(z)], velocity[:, len(z) :], path.z - lines, int((~path.converged).sum()))
 
 
 def _paths(decoder: Decoder, starts: Tensor, ends: Tensor, n: int, start: Tensor | None = None) -> Path:
@@ -221,5 +238,5 @@ def _maximised(shares: Tensor, means: Tensor, roots: Tensor, tangents: _Tangents
 def _ascent(shares: Tensor, state: _State, log_weight: Tensor) -> Float[Tensor, "components latent"]:
     terms = _exponents(state.roots, state.tangents.nodes) + log_weight
     expected = terms.softmax(1)[:, None] @ state.tangents.nodes
-    found = (shares / shares.sum(1, keepdim=True))[:, None] @ state.tangents.points
-    return (found - expected)[:, 0]
+    observed = (shares / shares.sum(1, keepdim=True))[:, None] @ state.tangents.points
+    return (observed - expected)[:, 0]

@@ -1,13 +1,13 @@
-r"""The K-fold memorisation score, what it is without memorisation, and the nearest-neighbour ratio it is set against.
+r"""The K-fold memorisation score, its null, and the nearest-neighbour ratio.
 
 A repeat divides the images into K folds and trains K models, each without one fold. So in every repeat an image has
 K - 1 models that were trained with it and one that was not; over L repeats,
 
 .. math:: M_i = \log \frac{1}{(K-1)L} \sum_{\text{with } i} p(x_i) - \log \frac1L \sum_{\text{without } i} p(x_i) .
 
-The logarithm of a mean over more models is larger even if no image matters to any model, since the largest term
-decides. So the score is not zero where nothing is memorised: see :func:`balanced_score`, :func:`null_split` and
-:func:`gaussian_null`.
+The logarithm of a mean grows with the number of models averaged, because the largest term dominates. The first mean is
+over more models than the second, so the score is positive even where nothing is memorised. Three functions say by how
+much: :func:`balanced_score`, :func:`null_split` and :func:`gaussian_null`.
 
 Source: van den Burg & Williams 2021, equation 5.
 """
@@ -38,6 +38,10 @@ def score(log_p_in: Runs, log_p_out: OtherRuns) -> PerImage:
 
     Raises:
         ValueError: one side has no model, or a number is not finite (counted).
+
+    Example:
+        >>> score(torch.tensor([[-80.0], [-80.0], [-80.0]]), torch.tensor([[-95.0]]))
+        tensor([15.])
     """
     return _logmeanexp(log_p_in, "with") - _logmeanexp(log_p_out, "without")
 
@@ -51,6 +55,10 @@ def balanced_score(log_p_in: Runs, log_p_out: OtherRuns) -> PerImage:
 
     Raises:
         ValueError: as :func:`score`; or fewer models with the image than without it.
+
+    Example:
+        >>> balanced_score(torch.tensor([[-80.0], [-82.0], [-84.0]]), torch.tensor([[-95.0]]))
+        tensor([13.])
     """
     size = len(log_p_out)
     if not 0 < size <= len(log_p_in):
@@ -65,11 +73,19 @@ def split(log_p: Repeats, held_out: Folds) -> tuple[Runs, OtherRuns]:
     Row ``g repeats + l`` of the first is the model of repeat ``l`` that left out fold ``g + 1`` after the image's own.
 
     Args:
-        log_p: of every image under every model.
+        log_p: log p(x) of every image under every model.
         held_out: which fold each image is in, and so which model of a repeat is without it.
 
     Raises:
         ValueError: fewer than two folds.
+
+    Example:
+        One repeat of three folds: the first image is held out of model 2, the second of model 0.
+
+        >>> log_p = torch.tensor([[[-1.0, -10.0], [-2.0, -20.0], [-3.0, -30.0]]])
+        >>> split(log_p, torch.tensor([[2, 0]]))
+        (tensor([[ -1., -20.],
+                [ -2., -30.]]), tensor([[ -3., -10.]]))
     """
     repeats, folds, n = log_p.shape
     if folds < 2:
@@ -82,18 +98,27 @@ def split(log_p: Repeats, held_out: Folds) -> tuple[Runs, OtherRuns]:
 def null_split(
     log_p_in: Runs, out: int, *, rng: torch.Generator
 ) -> tuple[Float[Tensor, "null_in n"], Float[Tensor, "null_out n"]]:
-    """Membership relabelled: of the models that were trained with an image, ``out`` play the ones without it.
+    """A division of the models trained *with* an image, ``out`` of which are relabelled as trained without it.
 
-    Whatever a score makes of these is no memorisation. Each image draws one player from every repeat, independently.
-    (To permute over all models, the true outsiders among them, would mix memorisation into its own null.) It does not
-    show what memorising the image has done to how much those models differ.
+    All of these models have seen the image, so a score of the two parts measures no memorisation: it is the null. For
+    every image and repeat one model is relabelled at random, independently of the other images. Models that were really
+    trained without the image take no part, because they would bring memorisation into the null. The null does not show
+    how memorising an image changes the spread of log p(x) among the models that have seen it.
 
     Args:
-        log_p_in: ``[groups out, n]`` as :func:`split` orders it: ``out`` repeats in each group.
-        out: models to play, the number of repeats.
+        log_p_in: log p(x) under models trained with the image, ``[groups out, n]``, in the order that :func:`split`
+            gives: ``out`` repeats in each group.
+        out: number of models to relabel, which is the number of repeats.
+        rng: the source of random numbers for the choice.
 
     Raises:
         ValueError: fewer than two whole groups, so that no model would be left on the other side (K < 3).
+
+    Example:
+        >>> log_p_in = torch.tensor([[-1.0], [-2.0], [-3.0]])
+        >>> kept, relabelled = null_split(log_p_in, 1, rng=torch.Generator().manual_seed(0))
+        >>> len(kept), len(relabelled)
+        (2, 1)
     """
     groups, rest = divmod(len(log_p_in), max(out, 1))
     if out < 1 or rest or groups < 2:
@@ -111,9 +136,9 @@ class Scores(NamedTuple):
     balanced: PerImage
     """with as many models on either side"""
     matched: PerImage
-    """the score without the models that play in the null: the two differ only in who is left out"""
+    """the score with as many models on either side as in the null, from which it differs only in who is left out"""
     null: PerImage
-    """the score where models that were trained with the image play the ones without it"""
+    """the score where models that were trained with the image are relabelled as trained without it"""
     balanced_matched: PerImage
     balanced_null: PerImage
 
@@ -124,9 +149,18 @@ def scores(log_p: Repeats, held_out: Folds, *, rng: torch.Generator) -> Scores:
     For a division into at least three folds; with three, the null has equal sides and so no bias to show.
 
     Args:
-        log_p: of every image under every model.
+        log_p: log p(x) of every image under every model.
         held_out: which fold each image is in.
         rng: the source of random numbers for the null.
+
+    Example:
+        Two repeats of three folds, in which the model without an image gives it 5 nats less.
+
+        >>> held_out = torch.tensor([[0, 1, 2], [2, 1, 0]])
+        >>> log_p = -5.0 * (torch.arange(3)[:, None] == held_out[:, None])
+        >>> result = scores(log_p, held_out, rng=torch.Generator())
+        >>> result.score, result.null
+        (tensor([5., 5., 5.]), tensor([0., 0., 0.]))
     """
     log_p_in, log_p_out = split(log_p, held_out)
     kept, played = null_split(log_p_in, len(held_out), rng=rng)
@@ -142,9 +176,17 @@ def gaussian_null(spread: float, models_in: int, models_out: int, draws: int, *,
 
     Args:
         spread: ``tau``, the standard deviation of log p(x) between models, nats.
-        models_in: models trained with an image; 90 in the paper.
-        models_out: models trained without it; 10 in the paper.
-        draws: images to simulate.
+        models_in: number of models trained with an image; 90 in the paper.
+        models_out: number of models trained without it; 10 in the paper.
+        draws: number of images to simulate.
+        rng: the source of random numbers for log p(x).
+
+    Example:
+        The score's bias for models that differ by 5 nats, 90 of them with an image and 10 without.
+
+        >>> null = gaussian_null(5.0, 90, 10, 10_000, rng=torch.Generator().manual_seed(0))
+        >>> f"{null.mean():.1f}"
+        '2.7'
     """
     shape = (models_in + models_out, draws)
     log_p = spread * torch.randn(shape, generator=rng, device=rng.device)
@@ -160,13 +202,19 @@ def nearest_neighbour_ratio(
 
     Args:
         x: training images.
-        validation: images that the model was not trained with. As many as samples, or the ratio compares numbers.
+        validation: images that the model was not trained with. There must be as many as samples, because a minimum over
+            more images is smaller.
         samples: images that the model made.
 
     Raises:
         ValueError: nothing to compare with, or a sample that equals an image (counted).
 
     Source: van den Burg & Williams 2021, equation 6.
+
+    Example:
+        >>> x, validation, samples = torch.tensor([[[0.0]], [[3.0]], [[1.5]]])
+        >>> nearest_neighbour_ratio(x, validation, samples)
+        tensor([2.])
     """
     if not len(validation) or not len(samples):
         raise ValueError(f"nothing to compare with: {len(validation)} validation images and {len(samples)} samples")

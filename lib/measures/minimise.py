@@ -28,6 +28,17 @@ class Minimum(NamedTuple):
     """the search ended because nothing changed any more, not because its steps were used up"""
 
 
+class _Pair(NamedTuple):
+    """A step of every row and the curvature along it: what L-BFGS remembers."""
+
+    s: Tensor
+    """the step, :math:`x_{k+1} - x_k`"""
+    y: Tensor
+    """the change of gradient, :math:`g_{k+1} - g_k`"""
+    rho: Tensor
+    """:math:`1 / s^T y`, or zero for a pair that does not count"""
+
+
 def minimise(objective: Objective, x: Float[Tensor, "batch size"], steps: int, tolerance: float) -> Minimum:
     """Minimise every row on its own, by L-BFGS with an Armijo line search.
 
@@ -35,96 +46,117 @@ def minimise(objective: Objective, x: Float[Tensor, "batch size"], steps: int, t
         objective: from ``x`` of some rows, and their ascending indices, to the losses of each. A row's loss depends on
             its own ``x`` only.
         x: the starts.
-        steps: iterations, at most.
+        steps: the largest number of iterations.
         tolerance: relative decrease of the objective in a step, below which a row has converged.
+
+    Source: Nocedal & Wright 2006, algorithms 7.4 (two loops), 7.5 (L-BFGS) and 3.1 (backtracking).
+
+    Example:
+        >>> distance = lambda x, rows: (x - rows[:, None]).square().sum(1)
+        >>> x, loss, converged = minimise(distance, torch.zeros(3, 1), 20, 1e-9)
+        >>> x.flatten(), converged
+        (tensor([0., 1., 2.]), tensor([True, True, True]))
     """
     evaluate = functools.partial(_evaluate, objective)
     rows = torch.arange(len(x), device=x.device)  # those that go on
-    loss, gradient = evaluate(x, rows)
-    usable = loss.isfinite() & gradient.isfinite().all(1)
-    best_x, best_loss = x.clone(), loss.where(usable, torch.inf)
-    converged = usable & (gradient.abs().amax(1) == 0)
-    scale = torch.ones_like(loss)  # of the first approximation to the inverse curvature
-    pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(
-        maxlen=HISTORY
-    )  # moves, changes of gradient, 1 / (move . change)
+    f, g = evaluate(x, rows)
+    usable = f.isfinite() & g.isfinite().all(1)
+    best_x, best_f = x.clone(), f.where(usable, torch.inf)
+    converged = usable & (g.abs().amax(1) == 0)
+    gamma = torch.ones_like(f)  # the first approximation to the inverse Hessian is gamma I
+    pairs: deque[_Pair] = deque(maxlen=HISTORY)
     going = usable & ~converged
-    for step in range(steps):
+    for k in range(steps):
         if not going.all():
-            rows, x, loss, gradient, scale = (each[going] for each in (rows, x, loss, gradient, scale))
-            pairs = deque([tuple(each[going] for each in pair) for pair in pairs], maxlen=HISTORY)
+            rows, x, f, g, gamma = (values[going] for values in (rows, x, f, g, gamma))
+            pairs = deque([_Pair(*(values[going] for values in pair)) for pair in pairs], maxlen=HISTORY)
         if not len(rows):
             break
-        direction = _direction(gradient, pairs, scale)
-        slope = (direction * gradient).sum(1)
+        p = _direction(g, pairs, gamma)
+        slope = (p * g).sum(1)
         uphill = slope >= 0
-        if uphill.any():
-            direction[uphill] = -gradient[uphill]
-            slope[uphill] = -gradient[uphill].square().sum(1)
-            for _, _, weights in pairs:
-                weights[uphill] = 0.0
-        length = torch.ones_like(slope) if step else (1 / gradient.abs().sum(1)).clamp(max=1)
-        new_x, new_loss, new_gradient = _search(evaluate, rows, x, direction, length, (loss, gradient, slope))
-        move, change = new_x - x, new_gradient - gradient
-        curvature, bend = (move * change).sum(1), change.square().sum(1)
-        kept = curvature > 1e-10 * (move.square().sum(1) * bend).sqrt()
-        pairs.append((move, change, torch.where(kept, 1 / curvature, 0.0)))
-        scale = torch.where(kept, curvature / bend, scale)
-        going = loss - new_loss > tolerance * loss.abs()
-        x, loss, gradient = new_x, new_loss, new_gradient
-        best_x[rows], best_loss[rows], converged[rows] = x, loss, ~going
-    return Minimum(best_x, best_loss, converged)
+        if uphill.any():  # start again from steepest descent there
+            p[uphill] = -g[uphill]
+            slope[uphill] = -g[uphill].square().sum(1)
+            for pair in pairs:
+                pair.rho[uphill] = 0.0
+        alpha = torch.ones_like(slope) if k else (1 / g.abs().sum(1)).clamp(max=1)
+        new_x, new_f, new_g = _search(evaluate, rows, x, p, alpha, (f, g, slope))
+        s, y = new_x - x, new_g - g
+        sy, yy = (s * y).sum(1), y.square().sum(1)
+        kept = sy > 1e-10 * (s.square().sum(1) * yy).sqrt()
+        pairs.append(_Pair(s, y, torch.where(kept, 1 / sy, 0.0)))
+        gamma = torch.where(kept, sy / yy, gamma)
+        going = f - new_f > tolerance * f.abs()
+        x, f, g = new_x, new_f, new_g
+        best_x[rows], best_f[rows], converged[rows] = x, f, ~going
+    return Minimum(best_x, best_f, converged)
 
 
-def _direction(gradient: Tensor, pairs: Sequence[tuple[Tensor, Tensor, Tensor]], scale: Tensor) -> Tensor:
-    """The two-loop recursion, for all rows at once; pairs of weight zero drop out."""
-    q, taken = gradient.clone(), []
-    for move, change, weight in reversed(pairs):
-        taken.append(weight * (move * q).sum(1))
-        q.addcmul_(taken[-1][:, None], change, value=-1)
-    q *= scale[:, None]
-    for (move, change, weight), alpha in zip(pairs, reversed(taken), strict=True):
-        q.addcmul_((alpha - weight * (change * q).sum(1))[:, None], move)
-    return -q
+def _direction(g: Tensor, pairs: Sequence[_Pair], gamma: Tensor) -> Tensor:
+    """The two-loop recursion for :math:`-H g`, for all rows at once; pairs with ``rho`` zero drop out."""
+    q, alphas = g.clone(), []
+    for s, y, rho in reversed(pairs):
+        alphas.append(rho * (s * q).sum(1))
+        q.addcmul_(alphas[-1][:, None], y, value=-1)
+    r = q.mul_(gamma[:, None])
+    for (s, y, rho), alpha in zip(pairs, reversed(alphas), strict=True):
+        beta = rho * (y * r).sum(1)
+        r.addcmul_((alpha - beta)[:, None], s)
+    return -r
 
 
 def _search(
-    evaluate: Evaluate, rows: Tensor, x: Tensor, direction: Tensor, length: Tensor, here: tuple[Tensor, Tensor, Tensor]
+    evaluate: Evaluate, rows: Tensor, x: Tensor, p: Tensor, alpha: Tensor, start: tuple[Tensor, Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Backtrack each row until its objective has decreased enough (Armijo); rows that never do stay where they are."""
-    loss, gradient, slope = here
-    there = x + length[:, None] * direction
-    value, slant = evaluate(there, rows)
-    enough = _decreased(value, slant, loss, length, slope)
-    new_x, new_loss, new_gradient = (
-        torch.where(enough[:, None], there, x),
-        torch.where(enough, value, loss),
-        torch.where(enough[:, None], slant, gradient),
+    """Backtrack each row until its objective has decreased enough (Armijo); rows that never do stay where they are.
+
+    Args:
+        evaluate: from points of some rows to f and its gradient.
+        rows: indices of the rows.
+        x: where they are.
+        p: their directions.
+        alpha: the first step lengths, shortened in place.
+        start: f, its gradient and its directional derivative (slope) at ``x``.
+    """
+    f, g, slope = start
+    trial_x = x + alpha[:, None] * p
+    trial_f, trial_g = evaluate(trial_x, rows)
+    enough = _decreased(trial_f, trial_g, f, alpha, slope)
+    new_x, new_f, new_g = (
+        torch.where(enough[:, None], trial_x, x),
+        torch.where(enough, trial_f, f),
+        torch.where(enough[:, None], trial_g, g),
     )
-    pending, value = (~enough).nonzero()[:, 0], value[~enough]
+    pending, trial_f = (~enough).nonzero()[:, 0], trial_f[~enough]
     for _ in range(TRIALS - 1):
         if not len(pending):
             break
-        # The minimum of the parabola through both values and the slope, within a tenth and a half of the step.
-        t, s, rise = length[pending], slope[pending], value - loss[pending]
-        length[pending] = t = (-s * t * t / (2 * (rise - s * t))).nan_to_num(0.0).clamp(0.1 * t, 0.5 * t)
-        there = x[pending] + t[:, None] * direction[pending]
-        value, slant = evaluate(there, rows[pending])
-        enough = _decreased(value, slant, loss[pending], t, s)
-        chosen = pending[enough]
-        new_x[chosen], new_loss[chosen], new_gradient[chosen] = there[enough], value[enough], slant[enough]
-        pending, value = pending[~enough], value[~enough]
-    return new_x, new_loss, new_gradient
+        alpha[pending] = a = _shorter(alpha[pending], f[pending], slope[pending], trial_f)
+        trial_x = x[pending] + a[:, None] * p[pending]
+        trial_f, trial_g = evaluate(trial_x, rows[pending])
+        enough = _decreased(trial_f, trial_g, f[pending], a, slope[pending])
+        accepted = pending[enough]
+        new_x[accepted], new_f[accepted], new_g[accepted] = trial_x[enough], trial_f[enough], trial_g[enough]
+        pending, trial_f = pending[~enough], trial_f[~enough]
+    return new_x, new_f, new_g
 
 
-def _decreased(value: Tensor, slant: Tensor, loss: Tensor, length: Tensor, slope: Tensor) -> Tensor:
+def _shorter(alpha: Tensor, f: Tensor, slope: Tensor, trial_f: Tensor) -> Tensor:
+    """The minimum of the parabola through both values and the slope, within a tenth and a half of the step."""
+    rise = trial_f - f
+    least = -slope * alpha * alpha / (2 * (rise - slope * alpha))
+    return least.nan_to_num(0.0).clamp(0.1 * alpha, 0.5 * alpha)
+
+
+def _decreased(trial_f: Tensor, trial_g: Tensor, f: Tensor, alpha: Tensor, slope: Tensor) -> Tensor:
     """Armijo's condition; False where the value or its gradient is not finite."""
-    return (value <= loss + 1e-4 * length * slope) & slant.isfinite().all(1)
+    return (trial_f <= f + 1e-4 * alpha * slope) & trial_g.isfinite().all(1)
 
 
 def _evaluate(objective: Objective, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        loss = objective(x, rows)
-        (gradient,) = torch.autograd.grad(loss.sum(), x)  # each row depends on its own x only
-    return loss.detach(), gradient
+        f = objective(x, rows)
+        (g,) = torch.autograd.grad(f.sum(), x)  # each row depends on its own x only
+    return f.detach(), g

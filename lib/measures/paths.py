@@ -36,12 +36,16 @@ def line_density(
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
         z0: where the paths start, ``[batch, latent]``.
         z1: where they end, of the same shape.
-        n: samples per path, equally spaced in latent space.
-        rank: singular values in the density, fixed along the path; by default all.
+        n: number of samples of each path, equally spaced in latent space.
+        rank: number of singular values in the density, fixed along the path; by default all.
         chunk: points at a time, see :func:`lib.measures.jacobian.jacobian`.
 
     Raises:
         ValueError: the shapes differ, ``n < 3``, or ``rank`` is more than the decoder has somewhere on a path.
+
+    Example:
+        >>> line_density(torch.exp, torch.zeros(1, 1), torch.ones(1, 1), n=3).s
+        tensor([[0.0000, 0.6487, 1.7183]])
     """
     curve = straight(z0, z1, n)
     log_p = log_density(decoder, curve.flatten(0, 1), rank, chunk=chunk)
@@ -53,6 +57,10 @@ def midpoint(decoder: Decoder, z0: Latents, z1: Latents, *, n: int = 65) -> Late
 
     Raises:
         ValueError: the shapes differ, ``n < 3``, or a path has no length.
+
+    Example:
+        >>> midpoint(torch.exp, torch.zeros(1, 1), torch.ones(1, 1))
+        tensor([[0.6201]])
     """
     s = arclength(decoder, straight(z0, z1, n))
     return z0 + interpolate(s, fractions(z0, n), halfway(s)) * (z1 - z0)
@@ -66,6 +74,12 @@ def dip(decoder: Decoder, z0: Latents, z1: Latents, *, rank: int | None = None, 
     Positive where the density falls between the ends, as it does between memorised points. Feiszli 2017, section 5.3.
     The midpoint is found on ``n`` samples; the density there is exact. Arguments and errors are those of
     :func:`line_density` and :func:`midpoint`.
+
+    Example:
+        A linear map has the prior's dip: minus a quarter of the squared distance.
+
+        >>> dip(lambda z: 3 * z, torch.tensor([[-1.0]]), torch.tensor([[1.0]]))
+        tensor([-1.])
     """
     return _second_difference(decoder, z0, z1, midpoint(decoder, z0, z1, n=n), rank)
 
@@ -75,6 +89,10 @@ def dip_along(decoder: Decoder, curve: Curves, *, rank: int | None = None) -> Pe
 
     Raises:
         ValueError: a curve has no length, or as in ``log_density``.
+
+    Example:
+        >>> dip_along(lambda z: 3 * z, straight(torch.tensor([[-1.0]]), torch.tensor([[1.0]]), 65))
+        tensor([-1.])
     """
     return _second_difference(decoder, curve[:, 0], curve[:, -1], middle(decoder, curve), rank)
 
@@ -97,6 +115,10 @@ def decay(
 
     A path that never travels a radius within ``reach`` has no decay: it is NaN, to be counted, not left out in silence
     (:func:`lib.measures.intervals.estimate` does).
+
+    Example:
+        >>> decay(lambda z: z, torch.zeros(1, 2), radii=(0.5, 1.0))
+        tensor([-0.7500])
     """
     return decay_by_radius(decoder, z, rank=rank, radii=radii, direction=direction, reach=reach).mean(1)
 
@@ -120,16 +142,21 @@ def decay_by_radius(
     Args:
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
         z: the points.
-        rank: singular values in the density; by default all.
-        radii: arclengths, in output units.
-        direction: index of the singular vector, zero being the largest.
-        reach: latent units searched on either side.
+        rank: number of singular values in the density; by default all.
+        radii: arclengths at which the density is compared with that of the point, in output units.
+        direction: index of the singular vector; zero belongs to the largest singular value.
+        reach: how far the search goes on either side, in latent units.
 
     Returns:
         ``[batch, radii]``, NaN where the path does not travel the radius within ``reach`` on both sides.
 
     Raises:
-        ValueError: no radius or one that is not positive, ``reach`` not positive, or as in ``log_density``.
+        ValueError: there is no radius, a radius or ``reach`` is not positive, ``direction`` does not exist, or as in
+            ``log_density``.
+
+    Example:
+        >>> decay_by_radius(lambda z: z, torch.zeros(1, 2), radii=(0.5, 1.0))
+        tensor([[-0.5000, -1.0000]])
     """
     latent = z.shape[-1]
     if not 0 <= direction < latent:
@@ -149,7 +176,13 @@ def decay_along(
     *,
     reach: float = REACH,
 ) -> Along:
-    """:func:`decay_by_radius` along any direction ``step``, given the log density ``centre`` at the points."""
+    """:func:`decay_by_radius` along any direction ``step``, given the log density ``centre`` at the points.
+
+    Example:
+        >>> z, step = torch.zeros(1, 2), torch.tensor([[0.0, 1.0]])
+        >>> decay_along(lambda z: z, z, step, log_density(lambda z: z, z), None, [0.5, 1.0])
+        tensor([[-0.5000, -1.0000]])
+    """
     if not radii or min(radii) <= 0 or not reach > 0:
         raise ValueError(f"radii and reach must be positive, got radii={list(radii)}, reach={reach}")
     forward = travel(decoder, z, step, radii, reach=reach)
@@ -175,6 +208,10 @@ def travel(
     Returns:
         ``t``, ``[batch, radii]``, with arclength from ``z`` to ``z + t step`` equal to the radius; NaN where ``reach``
         does not suffice.
+
+    Example:
+        >>> travel(lambda z: 2 * z, torch.zeros(1, 1), torch.ones(1, 1), [1.0, 20.0])
+        tensor([[0.5000,    nan]])
     """
     # Cubic spacing: fine where singular values are large and radii are met early, coarse at the far end.
     t = (reach * torch.linspace(0, 1, n, dtype=z.dtype, device=z.device) ** 3).expand(len(z), n)

@@ -69,8 +69,8 @@ def recover(
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
         y: the images, in the decoder's output units.
         latent: number of latents.
-        steps: iterations, at most.
-        restarts: searches of each image, from other starts; the one with the smallest objective counts.
+        steps: the largest number of iterations.
+        restarts: number of searches of each image, from different starts; the smallest objective counts.
         scale: standard deviation of the starts, ``scale * N(0, I)``. It can decide the result.
         transform: :math:`\phi`, applied to images before they are compared; by default the identity.
         rng: the source of random numbers for the starts.
@@ -78,7 +78,15 @@ def recover(
         limits: the range of the decoder's outputs, if it has one; images outside are refused.
 
     Raises:
-        ValueError: a count below one, images that are not finite, out of range, or not of the decoder's shape.
+        ValueError: a count is below one, or images are not finite, out of range, or not of the decoder's shape.
+
+    Example:
+        The nearest point of a line to an image beside it.
+
+        >>> line = lambda z: z * torch.tensor([1.0, 1.0])
+        >>> recovery = recover(line, torch.tensor([[3.0, 1.0]]), latent=1)
+        >>> recovery.z, recovery.error
+        (tensor([[2.]]), tensor([1.]))
     """
     if min(latent, steps, restarts) < 1:
         raise ValueError(f"latent, steps and restarts must be at least 1, got {latent}, {steps} and {restarts}")
@@ -108,8 +116,18 @@ def overfitting(
 ) -> Overfitting:
     """Compare the recovery errors of training and of test images. NaN is an image that diverged: counted, not used.
 
+    Args:
+        train_errors: errors of images that the generator was trained with.
+        test_errors: errors of images that it was not trained with.
+        seed: seed of the bootstrap.
+
     Raises:
-        ValueError: fewer than 8 errors on a side.
+        ValueError: there are fewer than 8 errors on a side.
+
+    Example:
+        >>> result = overfitting(torch.linspace(1, 2, 50), torch.linspace(2, 4, 50))
+        >>> result.gap, result.detected
+        (0.5, True)
     """
     sides = [errors[~errors.isnan()].double().cpu().numpy() for errors in (train_errors, test_errors)]
     if min(map(len, sides)) < 8:
@@ -128,11 +146,23 @@ def false_alarms(
     Images of one kind are divided at random into two sides of ``size``, ``draws`` times; what is detected between such
     sides is a false alarm. Divisions of few images overlap, so that the intervals are too short there.
 
+    Args:
+        errors: recovery errors of images of one kind; NaN is left out.
+        size: number of images on each side.
+        draws: number of divisions.
+        seed: seed of the divisions.
+
     Returns:
         The shares of divisions with a gap > 10 % and with a Kolmogorov-Smirnov p < 1 %; exact 95 % intervals.
 
     Raises:
         ValueError: fewer than 8 images per side, or fewer errors than both sides need.
+
+    Example:
+        >>> errors = torch.rand(200, generator=torch.Generator().manual_seed(0))
+        >>> by_gap, by_test = false_alarms(errors, 50)
+        >>> by_gap.value > 0.1, by_test.value < 0.03
+        (True, True)
     """
     known = errors[~errors.isnan()].double().cpu().numpy()
     if not 8 <= size <= len(known) // 2:
@@ -153,13 +183,20 @@ def frechet_distance(a: Float[Tensor, "first features"], b: Float[Tensor, "secon
 
     Raises:
         ValueError: a set with no more members than features, whose covariance says nothing in some direction.
+
+    Example:
+        Means three apart and standard deviations one apart: nine and one.
+
+        >>> a = torch.tensor([[-1.0], [0.0], [1.0]])
+        >>> frechet_distance(a, 2 * a + 3)
+        10.0
     """
     if min(len(a), len(b)) <= a.shape[1]:
         raise ValueError(
             f"more than {a.shape[1]} of either are needed for {a.shape[1]} features, got {len(a)}, {len(b)}"
         )
     a, b = a.double(), b.double()
-    spread, other = a.T.cov(), b.T.cov()
+    spread, other = (torch.atleast_2d(features.T.cov()) for features in (a, b))
     shared = torch.linalg.eigvals(spread @ other).real.clamp(min=0).sqrt().sum()  # the eigenvalues are not negative
     return float((a.mean(0) - b.mean(0)).square().sum() + spread.trace() + other.trace() - 2 * shared)
 

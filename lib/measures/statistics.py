@@ -81,8 +81,10 @@ def reliability(
         ValueError: as :func:`lib.measures.intervals.paired`.
 
     Example:
-        >>> reliability(torch.arange(9.0), torch.arange(9.0) ** 2).value
-        1.0
+        >>> score = torch.randn(200, generator=torch.Generator().manual_seed(0))
+        >>> first, second = score + torch.randn(2, 200, generator=torch.Generator().manual_seed(1))
+        >>> print(reliability(first, second), "and from twice as many repeats", reliability(first, second, 2))
+        0.492 [0.38, 0.586] and from twice as many repeats 0.66 [0.551, 0.739]
     """
     return paired(lambda a, b, axis=-1: spearman_brown(rank_correlation(a, b, axis), factor), first, second, seed=seed)
 
@@ -109,7 +111,7 @@ def permutation_test(
 
     Example:
         >>> shift = lambda a, b: a.mean() - b.mean()
-        >>> test = permutation_test(shift, np.arange(5.0) + 9, np.arange(5.0), draws=99, rng=np.random.default_rng(0))
+        >>> test = permutation_test(shift, np.arange(8.0) + 9, np.arange(8.0), draws=99, rng=np.random.default_rng(0))
         >>> test.value, test.p.value
         (9.0, 0.01)
     """

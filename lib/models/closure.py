@@ -5,6 +5,7 @@ and all that this imports; so a new module, or a change elsewhere, discards noth
 """
 
 import ast
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -35,6 +36,15 @@ def digest(code: Iterable[Path | str], *, root: Path = ROOT) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
+def families(*, root: Path = ROOT) -> list[Path]:
+    """All that the fits of all families are made with."""
+    folder = root / "lib" / "models"
+    used = [set(sources(path, root=root)) for path in folder.glob("*.py")]
+    made = [paths for paths in used if folder / "family.py" in paths and folder / "data.py" not in paths]
+    return sorted(set().union(*made))
+
+
+@functools.cache
 def normal(text: str) -> str:
     """The syntax tree of a program, without positions and without strings that stand alone, as docstrings do."""
     tree = ast.parse(text)
@@ -46,17 +56,22 @@ def normal(text: str) -> str:
 
 def _imports(code: Path | str, root: Path) -> Iterator[Path]:
     package = code.relative_to(root).parts[:-1] if isinstance(code, Path) and code.is_relative_to(root) else ()
-    for node in ast.walk(ast.parse(_text(code))):
+    for name in _imported(_text(code), package):
+        yield from _files(name, root)
+
+
+@functools.cache
+def _imported(text: str, package: tuple[str, ...]) -> list[list[str]]:
+    """The dotted names that a program in a package imports, from a module also what it may have as a module."""
+    names = []
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            names = [alias.name.split(".") for alias in node.names]
+            names += [alias.name.split(".") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = [*package[: len(package) + 1 - node.level]] if node.level else []
             base += node.module.split(".") if node.module else []
-            names = [[*base, alias.name] for alias in node.names]
-        else:
-            continue
-        for name in names:
-            yield from _files(name, root)
+            names += [[*base, alias.name] for alias in node.names]
+    return names
 
 
 def _files(name: list[str], root: Path) -> Iterator[Path]:
@@ -82,3 +97,7 @@ def _name(code: Path | str, root: Path) -> str:
     if isinstance(code, str):
         return ""
     return code.relative_to(root).as_posix() if code.is_relative_to(root) else code.name
+
+
+if __name__ == "__main__":  # what the workflow keeps fits under
+    print(digest(families()))

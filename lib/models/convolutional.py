@@ -1,89 +1,158 @@
-"""The networks of latent recovery: convolutional generators of any size, and the networks that train them.
+"""The convolutional variational autoencoder of Feiszli 2017.
 
-After DCGAN (Radford, Metz & Chintala 2016) and MESCH (Mescheder, Geiger & Nowozin 2018). Images are in [0, 1].
-Upsampling is by sub-pixel convolution: a convolution to ``stride ** 2`` times the channels, which become pixels side by
-side. That is a transposed convolution with a kernel of ``3 stride``, and on processors several times faster.
-Downsampling is the same backwards.
+Same specification, data, machine and threads: same weights, bit for bit, also after an interruption. The number of
+threads decides the order of sums; runs of notebooks fix it for the machine (:mod:`lib.study.runs`).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-SLOPE = 0.2
-"""of the leaky ReLUs"""
+from lib.models import loop
+from lib.models.draws import rng_from, seeded
+from lib.models.family import Fit, Index, Seen, Spec, Tensors
+from lib.models.networks import VAE, normal, posterior
+from lib.models.streams import ConvolutionalStream
 
 
-def generator(
-    shape: Sequence[int], latent: int, width: int, *, stride: int, normalised: bool = False, residual: bool = False
-) -> nn.Sequential:
-    """Latents to images: a linear layer to a coarse map, then layers that multiply the resolution by ``stride``.
+@dataclass(frozen=True)
+class Convolutional(Spec):
+    """Everything that decides a fit of :class:`ConvVAE`, apart from the data."""
+
+    stream = ConvolutionalStream
+
+    examples: int
+    """training images, drawn without replacement; zero means all"""
+    steps: int = 3000
+    batch: int = 32
+    seed: int = 0
+    latent: int = 100  # Feiszli 2017, section 5.3; the paper is silent on everything below
+    width: int = 16
+    hidden: int = 256
+    variance: float = 0.1
+    rate: float = 3e-3
+    """peak learning rate of Adam: a tenth of the steps up, then half a cosine down to zero"""
+
+    def train(self, seen: Seen, device: str, checkpoint: Path, followed: Tensors | None) -> Tensors:
+        """The weights, and the losses of :class:`ConvVAEFit`."""
+        x, model = ConvVAE.observe(seen.train).to(device), self.build(seen.train.shape[1:]).to(device)
+        optimizer = torch.optim.Adam(model.parameters(), fused=True)
+
+        def advance(step: int) -> Tensor:
+            # Noise and batch belong to (seed, step), so that a resumed run goes on as if it had never stopped.
+            rng = rng_from(x.device, self.seed, step)
+            batch = x[torch.randint(len(x), (self.batch,), generator=rng, device=x.device)]
+            optimizer.param_groups[0]["lr"] = loop.rate(self.rate, step, self.steps)
+            noise = torch.randn(self.batch, self.latent, generator=rng, device=x.device)
+            loss = model(batch, noise).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        state, label = model.state_dict(), f"{self.examples or len(x)} images"
+        losses = loop.run(state, {"adam": optimizer}, advance, self.steps, checkpoint=checkpoint, label=label)
+        return {**state, "losses": losses[:, 0]}
+
+    def restore(self, tensors: Tensors, index: Index, shape: Sequence[int], device: str) -> "ConvVAEFit":
+        """The model, on ``device``."""
+        model = self.build(shape)
+        model.load_state_dict({name: value for name, value in tensors.items() if name != "losses"})
+        return ConvVAEFit(self, index, tensors["losses"], model.to(device).eval().requires_grad_(False))
+
+    def build(self, shape: Sequence[int]) -> "ConvVAE":
+        """The untrained network."""
+        return seeded(lambda: ConvVAE(shape, self.latent, self.width, self.hidden, self.variance), self.seed)
+
+
+@dataclass(frozen=True, eq=False)
+class ConvVAEFit(Fit):
+    """A fitted model. Its losses are the negative evidence lower bound, nats per image, mean of every 25 steps."""
+
+    model: "ConvVAE"
+
+
+def pair(examples: int, **settings: int) -> dict[str, Convolutional]:
+    """Feiszli's pair: one architecture, to be fitted on a few images and on all. ``settings`` are those of the spec."""
+    return {
+        "memorised": Convolutional(examples, **settings),
+        "well trained": Convolutional(0, **settings),
+    }
+
+
+class ConvVAE(VAE):
+    r"""The variational autoencoder of Feiszli 2017, section 5.3.
+
+    "Several convolutional layers with ReLU and max-pooling, followed by fully-connected layers to compute means and
+    log-variances", then "fully-connected layers and transposed convolutions with strides (each with ReLU)" and a final
+    tanh: images in [-1, 1], :math:`p(x | z) = N(f(z), v I)`, prior :math:`z \sim N(0, I)`.
+
+    The paper leaves the sizes and the variance open. Ours: two convolutions of ``width`` and ``2 width`` channels, a
+    hidden layer of ``hidden`` units on either side, and the same two sizes backwards.
 
     Args:
-        shape: channels, height and width of an image.
-        latent: latents.
-        width: channels of the finest map, before the last layer; each coarser map has ``stride`` times as many.
-        stride: 2 as in the papers; 4 needs fewer layers.
-        normalised: batch normalisation of every map, as in DCGAN.
-        residual: a residual block at every map, as in MESCH.
-    """
-    maps = _maps(shape, width, stride)
-    layers: list[nn.Module] = [nn.Linear(latent, _size(maps[-1])), nn.Unflatten(1, maps[-1])]
-    for index, (channels, _, _) in reversed(list(enumerate(maps))):
-        finer = maps[index - 1][0] if index else shape[0]
-        layers += [nn.BatchNorm2d(channels)] * normalised + [Residual(channels)] * residual
-        layers += [nn.ReLU(), nn.Conv2d(channels, stride**2 * finer, 3, padding=1), nn.PixelShuffle(stride)]
-    return nn.Sequential(*layers, nn.Sigmoid())
-
-
-def encoder(
-    shape: Sequence[int], outputs: int, width: int, *, stride: int, normalised: bool = False, residual: bool = False
-) -> nn.Sequential:
-    """The generator backwards: images to ``outputs`` numbers. With one output it is a discriminator's logit."""
-    maps = _maps(shape, width, stride)
-    layers: list[nn.Module] = []
-    for index, (channels, _, _) in enumerate(maps):
-        finer = maps[index - 1][0] if index else shape[0]
-        layers += [nn.PixelUnshuffle(stride), nn.Conv2d(stride**2 * finer, channels, 3, padding=1)]
-        # DCGAN leaves the discriminator's first map as it is.
-        layers += [nn.BatchNorm2d(channels)] * (normalised and index > 0) + [Residual(channels)] * residual
-        layers.append(nn.LeakyReLU(SLOPE))
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(_size(maps[-1]), outputs))
-
-
-class Residual(nn.Module):
-    """Two convolutions, scaled by 0.1, beside the identity: MESCH's block."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        convolutions = [nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2)]
-        self.block = nn.Sequential(nn.LeakyReLU(SLOPE), convolutions[0], nn.LeakyReLU(SLOPE), convolutions[1])
-
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
-        """``x + block(x) / 10``."""
-        return x + 0.1 * self.block(x)
-
-
-def _maps(shape: Sequence[int], width: int, stride: int) -> list[tuple[int, int, int]]:
-    """The maps between image and latents, the finest first: until the next one would be smaller than 4 x 4.
+        shape: channels, height and width of an image; height and width are multiples of four.
+        latent: latents. The paper has 100.
+        width: channels at full resolution.
+        hidden: units of the fully-connected layers.
+        variance: ``v``, of each pixel, in squared output units.
 
     Raises:
-        ValueError: a side that ``stride`` does not divide that often.
+        ValueError: height or width cannot be halved twice.
     """
-    _, height, breadth = shape
-    maps: list[tuple[int, int, int]] = []
-    while min(height, breadth) >= 4 * stride:
-        if height % stride or breadth % stride:
-            break
-        height, breadth = height // stride, breadth // stride
-        maps.append((width * stride ** len(maps), height, breadth))
-    if not maps or min(height, breadth) >= 16:
-        raise ValueError(
-            f"{shape[1]} x {shape[2]} images: {stride} must divide height and width until they are 4..15; resize them"
+
+    def __init__(self, shape: Sequence[int], latent: int, width: int, hidden: int, variance: float) -> None:
+        super().__init__()
+        channels, height, breadth = shape
+        if height % 4 or breadth % 4:
+            raise ValueError(
+                f"height and width must be multiples of 4, got {height} x {breadth}; pad or crop the images"
+            )
+        self.scale = variance**0.5
+        coarse = (2 * width, height // 4, breadth // 4)
+        features = coarse[0] * coarse[1] * coarse[2]
+        self.encoder = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, 2 * width, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(features, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, 2 * latent),
         )
-    return maps
+        self.decoder = nn.Sequential(
+            nn.Linear(latent, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, features),
+            nn.ReLU(),
+            nn.Unflatten(1, coarse),
+            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1),
+            nn.Tanh(),
+        )
 
+    @staticmethod
+    def observe(images: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *shape"]:
+        """Images in [-1, 1]."""
+        return 2 * images - 1
 
-def _size(shape: tuple[int, int, int]) -> int:
-    return shape[0] * shape[1] * shape[2]
+    def encode(self, x: Float[Tensor, "batch *shape"]) -> Distribution:
+        """The posterior q(z | x) of images in [-1, 1]."""
+        return posterior(self.encoder(x))
+
+    def decode(self, z: Float[Tensor, "batch latent"]) -> Distribution:
+        """The likelihood p(x | z)."""
+        return normal(self.generate(z), self.scale, axes=3)
+
+    def generate(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch *shape"]:
+        """The mean of p(x | z): the generator whose image carries the density."""
+        return self.decoder(z)

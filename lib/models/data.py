@@ -1,22 +1,20 @@
 """Named data sets as tensors, each known by a digest of its content."""
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from sklearn.model_selection import KFold
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from lib.models import sources
+from lib.models.closure import ROOT
+from lib.models.draws import draw
 from lib.models.sources import DataError
-
-ROOT = Path(__file__).parents[2]
-"""The repository: data, notebooks and pages are found from here, whatever the working directory."""
 
 FOLDERS = {"mnist": "mnist", "cifar10": "cifar-10-batches-bin", "celeba": "celeba"}
 """Where each named data set lies under the data folder."""
@@ -34,8 +32,8 @@ class Dataset(NamedTuple):
     test_labels: Int64[Tensor, " test"]
     digest: str
     """SHA-256 of the content: equal digests are equal images and labels"""
-    most: int | None = None
-    """how :func:`load` was limited, so that the same can be loaded again"""
+    again: "Callable[[], Dataset] | None" = None
+    """loads the same again, on another machine"""
 
 
 def load(name: str, *, root: Path = ROOT / "data", most: int | None = None, size: int | None = None) -> Dataset:
@@ -74,7 +72,8 @@ def load(name: str, *, root: Path = ROOT / "data", most: int | None = None, size
     if size is not None:
         x, labels, test, test_labels = sides
         sides = sources.resized(x, size), labels, sources.resized(test, size), test_labels
-    return Dataset(name, *sides, _digest(*sides), most)
+    again = functools.partial(load, name, root=root, most=most, size=size)
+    return Dataset(name, *sides, _digest(*sides), again)
 
 
 def hold_out(dataset: Dataset, count: int, *, seed: int) -> Dataset:
@@ -92,7 +91,15 @@ def hold_out(dataset: Dataset, count: int, *, seed: int) -> Dataset:
     test[draw(total, count, seed)] = True
     x, labels = dataset.train, dataset.train_labels
     digest = hashlib.sha256(f"{dataset.digest} {count} held out, seed {seed}".encode()).hexdigest()
-    return Dataset(dataset.name, x[~test], labels[~test], x[test], labels[test], digest, dataset.most)
+    return Dataset(
+        dataset.name,
+        x[~test],
+        labels[~test],
+        x[test],
+        labels[test],
+        digest,
+        _again(dataset, hold_out, count, seed=seed),
+    )
 
 
 def only(dataset: Dataset, classes: Sequence[int]) -> Dataset:
@@ -109,45 +116,7 @@ def only(dataset: Dataset, classes: Sequence[int]) -> Dataset:
     train, test = (torch.isin(part, wanted) for part in (dataset.train_labels, dataset.test_labels))
     digest = hashlib.sha256(f"{dataset.digest} classes {wanted.tolist()}".encode()).hexdigest()
     sides = dataset.train[train], dataset.train_labels[train], dataset.test[test], dataset.test_labels[test]
-    return Dataset(dataset.name, *sides, digest, dataset.most)
-
-
-def folds(n: int, k: int, *, seed: int, repeat: int) -> Int64[Tensor, " n"]:
-    """Which of ``k`` folds each of ``n`` images is in: for each repeat another random division into equal parts.
-
-    Raises:
-        ValueError: fewer than two folds, or more folds than images.
-    """
-    if not 2 <= k <= n:
-        raise ValueError(f"folds must be in 2..{n}, the number of images, got {k}")
-    fold = torch.empty(n, dtype=torch.long)
-    parts = KFold(k, shuffle=True, random_state=seed_from(seed, repeat) % 2**32).split(np.empty(n))
-    for index, (_, held_out) in enumerate(parts):
-        fold[torch.from_numpy(held_out)] = index
-    return fold
-
-
-def draw(available: int, count: int, seed: int) -> Int64[Tensor, " count"]:
-    """Which images a model is fitted on: the first of a permutation that depends on the seed; zero means all."""
-    order = np.random.default_rng([seed, available]).permutation(available)
-    return torch.from_numpy(np.sort(order[: count or available]))
-
-
-def sample(dataset: Dataset, count: int, seed: int, what: str = "examples") -> Int64[Tensor, " count"]:
-    """:func:`draw` from the training images of a data set.
-
-    Raises:
-        ValueError: ``what`` (the name of the parameter) is more than there are.
-    """
-    total = len(dataset.train)
-    if not 0 <= count <= total:
-        raise ValueError(f"{what} must be in 0..{total} (0: all) for {dataset.name}, got {count}")
-    return draw(total, count, seed)
-
-
-def seed_from(*identity: int) -> int:
-    """A seed that belongs to what it is for (seed, repeat, fold ...), not to the order of calls."""
-    return int(np.random.SeedSequence(identity).generate_state(1)[0])
+    return Dataset(dataset.name, *sides, digest, _again(dataset, only, classes))
 
 
 def nearest_neighbours(x: Float[Tensor, "n *shape"], among: Float[Tensor, "m *shape"]) -> Int64[Tensor, " n"]:
@@ -165,6 +134,14 @@ def nearest_neighbours(x: Float[Tensor, "n *shape"], among: Float[Tensor, "m *sh
     if not differs.any(1).all():
         raise DataError(f"{int((~differs.any(1)).sum())} of {len(x)} images have no neighbour but copies of themselves")
     return index.gather(1, differs.int().argmax(1, keepdim=True))[:, 0]
+
+
+def _again(dataset: Dataset, derive: Callable, *arguments: object, **options: object) -> Callable | None:
+    return dataset.again and functools.partial(_derived, dataset.again, derive, *arguments, **options)
+
+
+def _derived(again: Callable, derive: Callable, *arguments: object, **options: object) -> Dataset:
+    return derive(again(), *arguments, **options)
 
 
 def _digest(*content: Tensor) -> str:

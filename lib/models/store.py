@@ -1,4 +1,4 @@
-"""A content-addressed cache of fits: the same specification, data, code and torch give the same file.
+"""A content-addressed cache of tensors: the same description gives the same file.
 
 A file counts only if the SHA-256 written beside it (in the format of ``sha256sum``, and after it) agrees. So a run that
 is killed leaves nothing that a later run would trust, and a damaged file is recomputed. Nothing is unpickled.
@@ -12,47 +12,46 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from lib.models.data import ROOT
-
-FITS = ROOT / "_build" / "fits"
-
-Spec = Mapping[str, object]
 Tensors = dict[str, Tensor]
-Builder = Callable[[Spec, Path], Tensors]
 
 
-def fetch(
-    specs: Sequence[Spec], build: Builder, *, folder: Path = FITS, executor: Executor | None = None
-) -> list[Tensors]:
-    """The fits of these specifications, built where they are missing.
+class Work(NamedTuple):
+    """Tensors that are wanted, and how to make them."""
 
-    Processes that want the same fits at the same time share the work: each builds what no other is building, then waits
-    for the rest.
+    description: Mapping[str, object]
+    """everything that decides them, in values that JSON has"""
+    build: Callable[[Path], Tensors]
+    """from a path for checkpoints (see :func:`write`, :func:`read`) to the tensors"""
+
+
+def fetch(wanted: Sequence[Work], *, folder: Path, executor: Executor | None = None) -> list[Tensors]:
+    """The tensors, built where they are missing.
+
+    Processes that want the same at the same time share the work: each builds what no other is building, then waits for
+    the rest.
 
     Args:
-        specs: complete descriptions of the fits, in values that JSON has.
-        build: from a specification, and a path for checkpoints (see :func:`write`, :func:`read`), to named tensors.
-        folder: of the cache.
+        wanted: the descriptions and builders.
+        folder: the folder of the cache.
         executor: where to build all that is missing at once; by default here, one after the other. What it finishes is
             kept as it comes, also if another build fails.
     """
-    wanted = {key(spec): spec for spec in specs}
+    works = {key(work.description): work for work in wanted}
     folder.mkdir(parents=True, exist_ok=True)
-    found = _one_by_one(wanted, build, folder) if executor is None else _at_once(wanted, build, folder, executor)
-    return [found[key(spec)] for spec in specs]
+    made = _one_by_one(works, folder) if executor is None else _at_once(works, folder, executor)
+    return [made[key(work.description)] for work in wanted]
 
 
-def key(spec: Spec) -> str:
-    """The name of a fit: 20 hexadecimal digits of a SHA-256."""
-    content = json.dumps([spec, source_digest(Path(__file__).parent), torch.__version__], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:20]
+def key(description: Mapping[str, object]) -> str:
+    """The name of a file: 20 hexadecimal digits of a SHA-256."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def source_digest(folder: Path) -> str:
@@ -102,39 +101,37 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def _one_by_one(wanted: Mapping[str, Spec], build: Builder, folder: Path) -> dict[str, Tensors]:
-    found: dict[str, Tensors] = {}
+def _one_by_one(works: Mapping[str, Work], folder: Path) -> dict[str, Tensors]:
+    made: dict[str, Tensors] = {}
     for wait in (0.0, -1.0):  # first what nobody else is building, then whatever is left
-        for name in [name for name in wanted if name not in found]:
+        for name in [name for name in works if name not in made]:
             with suppress(Timeout):
-                found[name] = _locked(wanted[name], folder / f"{name}.safetensors", build, wait)
-    return found
+                made[name] = _locked(works[name], folder / f"{name}.safetensors", wait)
+    return made
 
 
-def _at_once(wanted: Mapping[str, Spec], build: Builder, folder: Path, executor: Executor) -> dict[str, Tensors]:
-    def elsewhere(spec: Spec, checkpoint: Path) -> Tensors:
-        return executor.submit(build, spec, checkpoint).result()
+def _at_once(works: Mapping[str, Work], folder: Path, executor: Executor) -> dict[str, Tensors]:
+    def locked(name: str, work: Work) -> Tensors:
+        there = Work(work.description, lambda checkpoint: executor.submit(work.build, checkpoint).result())
+        return _locked(there, folder / f"{name}.safetensors", -1.0)
 
-    def one(name: str) -> Tensors:
-        return _locked(wanted[name], folder / f"{name}.safetensors", elsewhere, -1.0)
-
-    with ThreadPoolExecutor(max(1, len(wanted))) as waiting:  # these only hold the locks and write
-        return dict(zip(wanted, waiting.map(one, wanted), strict=True))
+    with ThreadPoolExecutor(max(1, len(works))) as waiting:  # these only hold the locks and write
+        return dict(zip(works, waiting.map(locked, works, works.values()), strict=True))
 
 
-def _locked(spec: Spec, path: Path, build: Builder, wait: float) -> Tensors:
+def _locked(work: Work, path: Path, wait: float) -> Tensors:
     with FileLock(path.with_suffix(".lock"), timeout=wait):
-        return read(path) or _build(spec, path, build)
+        return read(path) or _build(work, path)
 
 
-def _build(spec: Spec, path: Path, build: Builder) -> Tensors:
+def _build(work: Work, path: Path) -> Tensors:
     checkpoint = path.with_suffix(".checkpoint")
-    write(path, build(spec, checkpoint), {"spec": json.dumps(spec, sort_keys=True)})
+    write(path, work.build(checkpoint), {"spec": json.dumps(work.description, sort_keys=True)})
     remove(checkpoint)
-    fit = read(path)
-    if fit is None:  # the disk did not keep what was written a moment ago
+    tensors = read(path)
+    if tensors is None:  # the disk did not keep what was written a moment ago
         raise OSError(f"{path} cannot be read back")
-    return fit
+    return tensors
 
 
 def _digest_file(path: Path) -> Path:

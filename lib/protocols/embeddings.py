@@ -27,10 +27,11 @@ from torch import Tensor
 from lib.measures import geodesic
 from lib.measures.axes import Decoder, Latents
 from lib.measures.intervals import mean_of_few
-from lib.models import data, stochastic
+from lib.models import networks
 from lib.models.data import Dataset
-from lib.models.deviations import StochasticVAE
-from lib.models.stochastic import Fitted, Stochastic
+from lib.models.draws import seed_from
+from lib.models.fit import fit
+from lib.models.stochastic import Stochastic, StochasticFit, StochasticVAE
 
 RANDOM, CHOICE = 30, 31  # what a seed is for: no two streams of numbers are the same
 
@@ -65,7 +66,7 @@ class Embedding(NamedTuple):
 
     images: Dataset
     """of these classes alone"""
-    fits: dict[str, Fitted]
+    fits: dict[str, StochasticFit]
     """by variance, see :data:`lib.models.stochastic.VARIANCES`"""
     codes: dict[str, list[Float[Tensor, "points latent"]]]
     """by variance: of the same test images in each model, latent units"""
@@ -122,7 +123,7 @@ def embed(
         rows = chosen(spec.seed, points, len(images.test), identity)
         fits_of = {variance: fits[name, variance] for variance in variances}
         codes = {
-            variance: [stochastic.codes(model, images.test[rows]) for model in fit.models]
+            variance: [networks.codes(model, images.test[rows]) for model in fit.models]
             for variance, fit in fits_of.items()
         }
         found[name] = Embedding(images, fits_of, codes, rows, images.test_labels[rows])
@@ -135,22 +136,22 @@ def _fits(
     variances: Sequence[str],
     device: torch.device,
     executor: Executor,
-) -> dict[tuple[str, str], Fitted]:
+) -> dict[tuple[str, str], StochasticFit]:
     """Means before the variances that follow them: the fits of one wave are independent of each other."""
     after = [variance for variance in variances if variance in ("network", "rbf")]
     before = [variance for variance in variances if variance not in after]
     if after and "constant" not in before:
         before.append("constant")
 
-    def fit(key: tuple[str, str]) -> tuple[tuple[str, str], Fitted]:
+    def of_one(key: tuple[str, str]) -> tuple[tuple[str, str], StochasticFit]:
         name, variance = key
         steps = spec.steps + spec.steps // 2 if variance == "joint" else spec.steps
         wanted = replace(spec, variance=variance, steps=steps)
-        return key, stochastic.fit_stochastic([wanted], parts[name], device.type)[0]
+        return key, fit([wanted], parts[name], device.type)[0]
 
     fits = {}
     for wave in (before, after):
-        fits |= dict(executor.map(fit, [(name, variance) for variance in wave for name in parts]))
+        fits |= dict(executor.map(of_one, [(name, variance) for variance in wave for name in parts]))
     return fits
 
 
@@ -163,15 +164,15 @@ def quality(embeddings: Mapping[str, Embedding], *, images: int = 500) -> pd.Dat
     rows = []
     for name, embedding in embeddings.items():
         few = embedding.images.test[:images]
-        for variance, fit in embedding.fits.items():
-            errors = [(_reconstruction(model, few) - few).square().mean() for model in fit.models]
+        for variance, fitted in embedding.fits.items():
+            errors = [(_reconstruction(model, few) - few).square().mean() for model in fitted.models]
             rows.append(
                 {
                     "classes": name.replace("-", ", "),
                     "variance": variance,
-                    "models": len(fit.models),
-                    "training images": len(fit.index),
-                    "loss": mean_of_few(fit.losses[-1]),
+                    "models": len(fitted.models),
+                    "training images": len(fitted.index),
+                    "loss": mean_of_few(fitted.losses[-1]),
                     "squared error, test": float(torch.stack(errors).mean()),
                 }
             )
@@ -179,7 +180,7 @@ def quality(embeddings: Mapping[str, Embedding], *, images: int = 500) -> pd.Dat
 
 
 def _reconstruction(model: StochasticVAE, images: Tensor) -> Tensor:
-    return model.generate(stochastic.codes(model, images)).cpu()
+    return model.generate(networks.codes(model, images)).cpu()
 
 
 def expected(model: Generator) -> Decoder:
@@ -208,4 +209,4 @@ def chosen(seed: int, count: int, available: int, *identity: int) -> Int64[Tenso
 
 def stream(seed: int, device: torch.device, *identity: int) -> torch.Generator:
     """A source of random numbers that belongs to seed and identity."""
-    return torch.Generator(device).manual_seed(data.seed_from(seed, RANDOM, *identity))
+    return torch.Generator(device).manual_seed(seed_from(seed, RANDOM, *identity))

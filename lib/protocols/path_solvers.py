@@ -104,8 +104,8 @@ def solve(
 def table(found: Solvers) -> pd.DataFrame:
     """A row for each solver: pairs, how many converged, and length and time over those of the least energy.
 
-    The ratio of lengths is the median over the pairs for which both converged, with the least and the largest; it is None
-    if there is no such pair, as is a time that was not taken.
+    The ratio of lengths is the median over the pairs for which both converged, with the least and the largest; it is
+    None if there is no such pair, as is a time that was not taken.
     """
     every = torch.ones_like(found.energy.converged)
     rows = {

@@ -1,6 +1,6 @@
 """Tables of a page: pandas frames as Markdown, every number through one formatter."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 
 import numpy as np
@@ -43,3 +43,8 @@ def percent(value: Estimate | float) -> str:
     if isinstance(value, Estimate):
         return f"{value.value:.0%} [{value.low:.0%}, {value.high:.0%}]".replace("-", "−")
     return f"{value:.0%}".replace("-", "−")
+
+
+def listed(values: Mapping[str, object], unit: str = "") -> str:
+    """Numbers in a sentence, such as "3.2 nats at the first and 4 nats at the second"."""
+    return " and ".join(f"{cell(value)}{unit} at {name}" for name, value in values.items())

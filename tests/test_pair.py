@@ -1,0 +1,105 @@
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal
+
+from lib.models.convolutional import Convolutional, ConvVAEFit
+from lib.models.data import Dataset
+from lib.models.networks import VAE
+from lib.protocols import pair
+from lib.protocols.pair import Pairs
+
+
+class Blind(VAE):
+    """Its posterior is the prior but for the mean of the pixels, and its decoder ignores the latents: all is known."""
+
+    def __init__(self, latent=2):
+        super().__init__()
+        self.latent = latent
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def encode(self, x):
+        mean = x.flatten(1).mean(1, keepdim=True).expand(-1, self.latent)
+        return Independent(Normal(mean, torch.ones_like(mean)), 1)
+
+    def decode(self, z):
+        return Independent(Normal(torch.zeros(len(z), 1, 2, 2), torch.ones(len(z), 1, 2, 2)), 3)
+
+
+def images(*values):
+    return torch.tensor(values)[:, None, None, None].expand(-1, 1, 2, 2).clone()
+
+
+def dataset():
+    x, labels = images(0.0, 0.5, 1.0, 0.25), torch.tensor([0, 0, 1, 1])
+    return Dataset("planted", x, labels, images(1.0, 1.0, 1.0), torch.zeros(3, dtype=torch.long), "")
+
+
+def fitted(*index):
+    return ConvVAEFit(Convolutional(len(index)), torch.tensor(index), torch.zeros(1), Blind())
+
+
+def known_bound(pixel):
+    """Two latents of mean 2 p - 1, and four pixels of that value under a standard normal."""
+    squared = (2 * pixel - 1) ** 2
+    return 2 * squared / 2 + 4 * (squared / 2 + math.log(2 * math.pi) / 2)
+
+
+def test_codes_are_posterior_means_of_images_between_minus_one_and_one():
+    torch.testing.assert_close(pair.codes(fitted(0), images(0.0, 0.75)), torch.tensor([[-1.0, -1.0], [0.5, 0.5]]))
+    torch.testing.assert_close(pair.posterior(fitted(0), images(0.75)).stddev, torch.ones(1, 2))
+
+
+def test_a_draw_is_without_replacement_in_order_and_depends_on_the_seed():
+    index = torch.arange(100, 200)
+    drawn = pair.draw(index, 20, seed=3)
+    assert len(drawn.unique()) == 20
+    assert drawn.tolist() == sorted(drawn.tolist())
+    assert set(drawn.tolist()) <= set(index.tolist())
+    assert drawn.tolist() == pair.draw(index, 20, seed=3).tolist()
+    assert drawn.tolist() != pair.draw(index, 20, seed=4).tolist()
+    assert pair.draw(index, 1000, seed=3).tolist() == index.tolist()
+
+
+def test_neighbours_are_sought_among_the_index_alone():
+    x = images(0.0, 0.5, 0.1, 0.9, 0.95)
+    found = pair.neighbour_pairs(x, torch.tensor([0, 1, 3, 4]), 10, seed=0)
+    assert found.points.tolist() == [0, 1, 3, 4]
+    assert found.neighbours.tolist() == [1, 3, 4, 3]
+
+
+def test_distances_are_in_output_units():
+    found = pair.distances(images(0.0, 0.5), Pairs(torch.tensor([0]), torch.tensor([1])))
+    torch.testing.assert_close(found, torch.tensor([2.0]))  # four pixels, each by one
+
+
+def test_pairs_of_one_class_are_chosen_where_there_are_any():
+    labels = torch.tensor([0, 1, 0, 1])
+    first = torch.tensor([0, 0, 1])
+    assert pair.of_one_class(labels, Pairs(first, torch.tensor([1, 2, 3]))).tolist() == [1, 2]
+    assert pair.of_one_class(labels, Pairs(first, torch.tensor([1, 3, 2]))).tolist() == [0, 1, 2]
+
+
+def test_the_bound_of_a_model_that_can_be_solved():
+    found = pair.negative_bound(Blind(), images(0.0, 0.75), 2, device=torch.device("cpu"), seed=0)
+    torch.testing.assert_close(found, torch.tensor([known_bound(0.0), known_bound(0.75)]))
+
+
+def test_bounds_are_of_the_own_training_images_and_of_the_held_out_ones():
+    fits = {"few": fitted(0, 2, 0), "other": fitted(1, 1, 1, 3)}
+    found = pair.bounds(fits, dataset(), 2, device=torch.device("cpu"), seed=0, most=3)
+    assert found["few"].own.value == pytest.approx(known_bound(0.0))
+    assert found["other"].own.value == pytest.approx(known_bound(0.5))
+    assert found["other"].own.n == 3
+    assert found["few"].held_out.value == pytest.approx(known_bound(1.0))
+
+
+def test_the_untrained_decoder_depends_on_the_seed_alone():
+    place, z = torch.device("cpu"), torch.randn(2, 3, dtype=torch.float32)
+    shaped = dataset()._replace(train=torch.zeros(1, 1, 8, 4))
+    first, again, other = (pair.untrained(shaped, place, latent=3, seed=seed) for seed in (0, 0, 1))
+    z = z.to(torch.get_default_dtype())
+    assert first(z).shape == (2, 1, 8, 4)
+    assert torch.equal(first(z), again(z))
+    assert not torch.equal(first(z), other(z))
