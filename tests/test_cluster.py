@@ -78,7 +78,7 @@ def one_thread_in_single_precision():
 def test_workers_have_the_same_code_and_threads(workers, monkeypatch):
     with cluster.executor(workers[0]) as pool:
         assert pool.submit(torch.get_num_threads).result() == 1
-        monkeypatch.setattr(cluster, "source_digest", lambda folder: "other code")
+        monkeypatch.setattr(cluster.closure, "digest", lambda code: "other code")
         with pytest.raises(RuntimeError, match="a worker has other code or another torch"):
             pool.submit(torch.get_num_threads).result()
 

@@ -49,16 +49,6 @@ def test_the_key_is_that_of_the_description_in_any_order():
     assert len({store.key({"a": value}) for value in (1, 1.0, "1", [1], None)}) == 5
 
 
-def test_the_source_digest_sees_names_and_content(tmp_path):
-    (tmp_path / "a.py").write_text("1")
-    digests = {store.source_digest(tmp_path)}
-    (tmp_path / "a.py").write_text("2")
-    digests.add(store.source_digest(tmp_path))
-    (tmp_path / "a.py").rename(tmp_path / "b.py")
-    digests.add(store.source_digest(tmp_path))
-    assert len(digests) == 3
-
-
 @pytest.mark.parametrize("damage", [lambda c: c[:-3], lambda c: c[:-1] + b"x", lambda c: b""])
 def test_a_damaged_fit_is_reported_and_built_again(tmp_path, damage):
     calls = []

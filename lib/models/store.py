@@ -54,12 +54,6 @@ def key(description: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def source_digest(folder: Path) -> str:
-    """SHA-256 of the Python sources under a folder, names included."""
-    sources = sorted(folder.rglob("*.py"))
-    return hashlib.sha256(b"\0".join(str(p.relative_to(folder)).encode() + p.read_bytes() for p in sources)).hexdigest()
-
-
 def read(path: Path) -> Tensors | None:
     """The tensors of a file, or None if it is absent, unfinished or damaged (damage is warned of)."""
     try:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import torch
 
-from lib.models.data import ROOT
-from lib.models.store import source_digest
+from lib.models import closure
+from lib.models.closure import ROOT
 from lib.study.parameters import Refused
 
 PATIENCE = 10
@@ -64,7 +64,7 @@ class _Alike(Executor):
 
 
 def _version() -> tuple[str, str]:
-    return source_digest(ROOT / "lib"), torch.__version__
+    return closure.digest(sorted((ROOT / "lib").rglob("*.py"))), torch.__version__
 
 
 def _run(version: tuple[str, str], threads: int, function: Callable, *args: object, **kwargs: object) -> object:
