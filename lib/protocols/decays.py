@@ -164,7 +164,9 @@ def last_direction(decoder: Decoder, z: Latents, *, rank: int, span: float = 2.0
     return Degenerate(bend / radius, radius.double())
 
 
-def non_degenerate(spectra: Sequence[SingularValues], directions: Sequence[int], *, share: float) -> list[int]:
+def non_degenerate(
+    spectra: Sequence[Float[Tensor, "_ values"]], directions: Sequence[int], *, share: float
+) -> list[int]:
     """Positions of the directions whose singular value is, on average, a share of the largest in every model.
 
     Args:
