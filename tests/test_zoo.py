@@ -1,3 +1,4 @@
+import dataclasses
 from dataclasses import replace
 
 import pytest
@@ -76,7 +77,7 @@ def test_the_spread_of_codes_is_their_root_mean_square():
     fit = affine_zoo()[0].fits["line"][0]
     moved = torch.distributions.MultivariateNormal(torch.full((3,), 2.0), 0.5 * torch.eye(3))
     assert zoos.spread(fit) == pytest.approx(0.5**0.5)
-    assert zoos.spread(fit._replace(codes=moved)) == pytest.approx(4.5**0.5)
+    assert zoos.spread(dataclasses.replace(fit, prior=moved)) == pytest.approx(4.5**0.5)
 
 
 def test_starts_are_in_units_of_the_spread_and_belong_to_the_seed():
