@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from jaxtyping import Int
 from sklearn.cluster import KMeans
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.measures.axes import Decoder, Latents
 from lib.measures.graph import Distances as Matrix
@@ -70,7 +70,7 @@ def distances(mean: Decoder, whole: Decoder, z: Latents, *, neighbours: int = 10
     graph, lines = graph_distances(whole, z, neighbours), straight_distances(whole, z, n=11)
     return Distances(
         torch.cdist(z, z),
-        graph_distances(_identity, z, neighbours),
+        graph_distances(nn.Identity(), z, neighbours),
         graph_distances(mean, z, neighbours),
         graph,
         lines,
@@ -173,8 +173,3 @@ def decided(difference: Estimate) -> str:
     if difference.low > 0:
         return "better"
     return "worse" if difference.high < 0 else "not decided"
-
-
-def _identity(z: Tensor) -> Tensor:
-    """The decoder of Euclidean space."""
-    return z

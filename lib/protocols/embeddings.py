@@ -29,7 +29,7 @@ from lib.measures.axes import Decoder, Latents
 from lib.measures.intervals import mean_of_few
 from lib.models import networks
 from lib.models.data import Dataset
-from lib.models.draws import seed_from
+from lib.models.draws import rng_from
 from lib.models.fit import fit
 from lib.models.stochastic import Stochastic, StochasticFit, StochasticVAE
 
@@ -209,4 +209,4 @@ def chosen(seed: int, count: int, available: int, *identity: int) -> Int64[Tenso
 
 def stream(seed: int, device: torch.device, *identity: int) -> torch.Generator:
     """A source of random numbers that belongs to seed and identity."""
-    return torch.Generator(device).manual_seed(seed_from(seed, RANDOM, *identity))
+    return rng_from(device, seed, RANDOM, *identity)

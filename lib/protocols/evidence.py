@@ -15,7 +15,7 @@ from lib.measures.axes import PerSample
 from lib.measures.intervals import Estimate, estimate
 from lib.measures.likelihood import log_evidence
 from lib.measures.memorization import score, split
-from lib.models.draws import seed_from
+from lib.models.draws import rng_from
 from lib.protocols import kfold
 from lib.protocols.kfold import ByModel, CrossValidation, Folds
 
@@ -67,7 +67,7 @@ def ask_again(fits: CrossValidation, samples: int, *, images: int, redraw: bool 
         repeat, fold = divmod(index, folds)
         model = fits.model(repeat, fold)
         x = kfold.observed(fits.spec, grey.to(shared.device), kfold.REDRAWN + index) if redraw else shared
-        rng = torch.Generator(x.device).manual_seed(seed_from(seed, kfold.EVIDENCE, repeat, fold))
+        rng = rng_from(x.device, seed, kfold.EVIDENCE, repeat, fold)
         return torch.stack(log_evidence(model.encode, model.decode, x, samples, generator=rng)).cpu()
 
     log_p, ess = torch.stack(list(executor.map(ask, range(repeats * folds))), 1).unflatten(1, (repeats, folds))

@@ -85,12 +85,9 @@ def fit(
 
 
 def _with_images(fits: Repeats, shown: Images, device: torch.device) -> CrossValidation:
-    def model(repeat: int, fold: int) -> VAE:
-        return fits.model(repeat, fold).to(device)
-
     x = fits.spec.observed(shown.to(device), SCORED)
     numbers = (fits.log_p.cpu(), fits.ess.cpu(), fits.scored, fits.held_out.cpu(), fits.losses.cpu())
-    return CrossValidation(fits.spec, shown, x, *numbers, model)
+    return CrossValidation(fits.spec, shown, x, *numbers, fits.model)
 
 
 def source(seed: int, *identity: int) -> torch.Generator:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.measures import geodesic
 from lib.measures.axes import Decoder, Latents
@@ -105,7 +105,7 @@ def four_walks(
     """
     return {
         kind: wander(decoder, codes, starts, steps=steps, step=step, rng=rng(), metropolis=kind == "Metropolis")
-        for kind, decoder in zip(KINDS, (_identity, mean, whole, whole), strict=True)
+        for kind, decoder in zip(KINDS, (nn.Identity(), mean, whole, whole), strict=True)
     }
 
 
@@ -146,8 +146,3 @@ def measure_on_circle(decoder: Decoder, radius: float, like: Tensor) -> Float[Te
 
 def _half(walked: Wander) -> int:
     return (len(walked.z) - 1) // 2
-
-
-def _identity(z: Tensor) -> Tensor:
-    """The decoder of Euclidean space."""
-    return z

@@ -21,7 +21,7 @@ from torch import Tensor
 from lib.measures.axes import Images, PerSample
 from lib.measures.recovery import Recovery, recover
 from lib.models.data import Dataset, hold_out
-from lib.models.draws import seed_from
+from lib.models.draws import rng_from, seed_from
 from lib.models.fit import fit
 from lib.models.generative import Generative, GeneratorFit
 
@@ -196,7 +196,7 @@ def exposure(zoo: Zoo) -> pd.DataFrame:
 
 def rng(device: str | torch.device, seed: int, *identity: int) -> torch.Generator:
     """A source of random numbers that belongs to what it is for, such as :data:`STARTS`, not to the order of calls."""
-    return torch.Generator(device).manual_seed(seed_from(seed, TENSORS, *identity))
+    return rng_from(device, seed, TENSORS, *identity)
 
 
 def spread(fit: GeneratorFit) -> float:
