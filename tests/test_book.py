@@ -57,68 +57,97 @@ def browser():
     path = find_chromium()
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
+        yield chromium.new_context()  # one context, so that scripts and styles are fetched once
         chromium.close()
+
+
+def opened(browser, site, name, trouble):
+    """An open page; what leaves the machine or goes wrong is added to trouble."""
+    page = browser.new_page()
+    page.on("request", lambda request: None if request.url.startswith((site, "data:")) else trouble.append(request.url))
+    page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on(
+        "response",
+        lambda response: trouble.append(f"{response.status} {response.url}") if response.status >= 400 else None,
+    )
+    page.goto(f"{site}/{name}", wait_until="networkidle")
+    return page
 
 
 @pytest.fixture
 def visit(browser, site):
     """Open a page; at the end, nothing may have left the machine and nothing may have gone wrong."""
-    opened, trouble = [], []
+    visited, trouble = [], []
 
-    def open_page(name, **options):
-        page = browser.new_page(**options)
-        opened.append(page)
-        page.on(
-            "request", lambda request: None if request.url.startswith((site, "data:")) else trouble.append(request.url)
-        )
-        page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on(
-            "response",
-            lambda response: trouble.append(f"{response.status} {response.url}") if response.status >= 400 else None,
-        )
-        page.goto(f"{site}/{name}", wait_until="networkidle")
-        return page
+    def visit_page(name):
+        visited.append(opened(browser, site, name, trouble))
+        return visited[-1]
 
-    yield open_page
-    for page in opened:
+    yield visit_page
+    for page in visited:
         page.close()
     assert trouble == []
+
+
+LOOK = """() => {
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  return {
+    scrollWidth: document.documentElement.scrollWidth,
+    background: getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number),
+    broken: all("main img").filter(i => !i.complete || i.naturalWidth === 0).map(i => i.src),
+    figures: all("main figure img").map(i => ({
+      alt: i.alt,
+      scale: i.getBoundingClientRect().width / i.naturalWidth,
+      pixels: i.classList.contains("pixels"),
+      filter: getComputedStyle(i).filter,
+    })),
+    formulas: all("main .math").length,
+    typeset: all("main .math mjx-container").length,
+    errors: all("main mjx-merror").length,
+    displays: all("main table").map(t => getComputedStyle(t).display),
+  };
+}"""
+LOOKS = {(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")}
+
+
+@pytest.fixture(scope="module")
+def looks(browser, site, smoke_book):
+    """What each page shows at each width and in each scheme: one visit a page, since visits are what takes time."""
+    seen, trouble = {}, []
+    for name in names(smoke_book):
+        page = opened(browser, site, name, trouble)
+        for width, scheme in sorted(LOOKS):
+            page.set_viewport_size({"width": width, "height": 844})
+            page.emulate_media(color_scheme=scheme)
+            seen[name, width, scheme] = page.evaluate(LOOK)
+        page.close()
+    assert trouble == []
+    return seen
 
 
 def names(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.html") if "_static" not in path.parts)
 
 
-def test_every_page_opens_cleanly_with_its_figures_and_formulas(visit, smoke_book):
-    found = names(smoke_book)
-    assert len([name for name in found if name.startswith("notebooks/")]) == len(parameters.notebooks())
-    formulas = figures = 0
-    for name in found:
-        page = visit(name)
-        images = page.eval_on_selector_all("main img", "all => all.map(i => [i.src, i.complete && i.naturalWidth > 0])")
-        assert [src for src, loaded in images if not loaded] == [], name
-        figures += page.locator("main figure").count()
-        wanted = page.locator("main .math").count()
-        assert page.locator("main .math mjx-container").count() >= wanted, name
-        assert page.locator("main mjx-merror").count() == 0, name
-        formulas += wanted
-    assert figures >= 20
-    assert formulas >= 60
+def test_every_page_opens_cleanly_with_its_figures_and_formulas(looks):
+    wide = {name: look for (name, width, scheme), look in looks.items() if (width, scheme) == (1280, "light")}
+    assert len([name for name in wide if name.startswith("notebooks/")]) == len(parameters.notebooks())
+    assert {name: look["broken"] for name, look in wide.items() if look["broken"]} == {}
+    assert [name for name, look in wide.items() if look["typeset"] < look["formulas"] or look["errors"]] == []
+    assert sum(len(look["figures"]) for look in wide.values()) >= 20
+    assert sum(look["formulas"] for look in wide.values()) >= 60
 
 
 SMALLEST = 9  # pixels
-MEASURE = "all => all.map(i => [i.alt, i.getBoundingClientRect().width / i.naturalWidth])"
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_no_text_of_a_figure_is_too_small_to_read(visit, smoke_runs, width):
+def test_no_text_of_a_figure_is_too_small_to_read(looks, smoke_runs, width):
     smallest = math.inf
     for job, _ in smoke_runs:
         notes = figure_notes(job)
-        page = visit(f"notebooks/{job.notebook.stem}.html", viewport={"width": width, "height": 844})
-        shown = dict(page.eval_on_selector_all("main figure img", MEASURE))
+        shown = {f["alt"]: f["scale"] for f in looks[f"notebooks/{job.notebook.stem}.html", width, "light"]["figures"]}
         assert set(shown) == set(notes)
         for alt, scale in shown.items():
             pixels = notes[alt]["points"] / 72 * DPI * scale
@@ -143,20 +172,21 @@ def test_a_figure_has_at_most_four_panels_and_a_text_of_its_own(smoke_runs):
         assert [alt for alt, note in notes.items() if note["panels"] > 4 or len(alt) < 20] == [], job.notebook.stem
 
 
-def test_tables_are_tables_for_screen_readers_too(visit):
-    page = visit("book/scorecard.html")
-    displays = page.eval_on_selector_all("main table", "all => all.map(t => getComputedStyle(t).display)")
-    assert set(displays) == {"table"}
+def test_tables_are_tables_for_screen_readers_too(looks):
+    assert {display for look in looks.values() for display in look["displays"]} == {"table"}
 
 
-def test_drawings_follow_the_dark_mode_and_images_keep_their_pixels(visit, smoke_runs):
-    filters = {}
-    for job, _ in smoke_runs:
-        page = visit(f"notebooks/{job.notebook.stem}.html", color_scheme="dark")
-        script = "all => all.map(i => [i.classList.contains('pixels'), getComputedStyle(i).filter])"
-        for pixels, applied in page.eval_on_selector_all("main figure img", script):
-            filters.setdefault(pixels, set()).add(applied)
-    assert filters == {True: {"none"}, False: {"invert(1) hue-rotate(180deg)"}}
+def test_drawings_follow_the_dark_mode_and_images_keep_their_pixels(looks):
+    shown = [(scheme, figure) for (_, _, scheme), look in looks.items() for figure in look["figures"]]
+    assert {figure["filter"] for scheme, figure in shown if scheme == "light" or figure["pixels"]} == {"none"}
+    turned = {figure["filter"] for scheme, figure in shown if scheme == "dark" and not figure["pixels"]}
+    assert turned == {"invert(1) hue-rotate(180deg)"}
+
+
+def test_pages_fit_a_phone_and_follow_the_scheme(looks):
+    assert [key for key, look in looks.items() if look["scrollWidth"] > key[1]] == []
+    light = {key for key, look in looks.items() if min(look["background"]) > 200}
+    assert light == {key for key in looks if key[2] == "light"}
 
 
 def test_search_finds_the_dip(visit):
@@ -173,17 +203,6 @@ def test_buttons_point_at_the_sources(visit):
             part
         )
     assert [url for url in links if url.endswith("_sources/notebooks/line_densities.ipynb")]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_fit_a_phone_in_both_schemes(visit, smoke_book, scheme):
-    for name in names(smoke_book):
-        page = visit(name, viewport={"width": 390, "height": 844}, color_scheme=scheme)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
-        light = page.evaluate(
-            "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).every(c => c > 200)"
-        )
-        assert light == (scheme == "light"), name
 
 
 def test_solutions_are_folded_away(visit):

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pandas as pd
@@ -7,7 +8,10 @@ from conftest import affine
 
 from lib.measures.graph import graph_distances, straight_distances
 from lib.measures.intervals import Estimate
+from lib.models.data import Dataset
+from lib.models.stochastic import Stochastic, StochasticFit
 from lib.protocols import clusters
+from lib.protocols.embeddings import Embedding, Stream, chosen
 
 
 def on_a_line(*places):
@@ -135,6 +139,48 @@ def test_a_table_has_a_row_per_model_and_a_column_per_distance():
     assert found.loc[("a", 1)].tolist()[1:] == [1] * 5
     halves = clusters.table(partial(clusters.f_measure, use=torch.arange(30)), {("a", 0): several}, {"a": classes})
     assert halves.loc[("a", 0)].tolist() == [1] * 6
+
+
+class Scaled:
+    """A flat decoder whose mean is longer than its latents by one factor, and whose deviation by another."""
+
+    def __init__(self, mean, deviation):
+        self.generate = lambda z: mean * z
+        self.deviation = lambda z: deviation * z
+
+
+def test_every_model_of_every_group_is_measured_by_itself():
+    none = Dataset("none", torch.zeros(0), torch.zeros(0).long(), torch.zeros(0), torch.zeros(0).long(), "")
+    models, z = [Scaled(3, 4), Scaled(5, 12)], [torch.randn(12, 2), torch.randn(12, 2)]
+    fit = StochasticFit(Stochastic("rbf", models=2), torch.arange(0), torch.zeros(1, 2), models)
+    groups = {name: Embedding(none, {"rbf": fit}, {"rbf": z}, torch.arange(12), torch.arange(12)) for name in "ab"}
+    with ThreadPoolExecutor(2) as executor:
+        found = clusters.all_distances(groups, "rbf", neighbours=11, executor=executor)
+    assert list(found) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    for (_, k), matrices in found.items():
+        torch.testing.assert_close(matrices.mean_graph, (3, 5)[k] * torch.cdist(z[k], z[k]), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(matrices.graph, (5, 13)[k] * torch.cdist(z[k], z[k]), atol=1e-6, rtol=1e-6)
+
+
+def test_halves_are_the_same_points_of_every_model_and_other_points_each_time():
+    (z, classes), seed = blobs(1), 3
+    found = clusters.distances(lambda z: z, lambda z: z, z, neighbours=59)
+    several = {("a", 0): found, ("a", 1): found}
+    halves = clusters.halves(several, {"a": classes}, 30, 4, seed=seed)
+    assert halves.index.to_list() == [("a", 0), ("a", 1)] * 4
+    for subset in range(4):
+        use = chosen(seed, 30, 60, Stream.HALVES, subset + 1)
+        wanted = clusters.f_measure(found.euclidean, classes, use)
+        assert halves["euclidean"].tolist()[2 * subset : 2 * subset + 2] == [wanted, wanted]
+    assert halves["euclidean"].nunique() > 1
+
+
+def test_the_mean_of_the_groups_has_an_interval_over_models():
+    index = pd.MultiIndex.from_product([["b", "a"], [0, 1, 2]], names=["group", "model"])
+    found = clusters.over_groups(pd.Series([1.0, 2.0, 3.0, 5.0, 6.0, 7.0], index))
+    assert found[0] == pytest.approx(4)  # of 3, 4 and 5
+    assert found.high - 4 == pytest.approx(4.302652729749464 / 3**0.5)
+    assert found.n == 3
 
 
 def test_groups_are_averaged_over_their_models():

@@ -1,5 +1,6 @@
 import functools
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import planted
@@ -8,6 +9,7 @@ import torch
 
 from lib.measures.memorization import scores
 from lib.models import data
+from lib.models import kfold as models
 from lib.models.draws import seed_from
 from lib.protocols import kfold
 
@@ -40,7 +42,9 @@ def test_both_rates_are_fitted_on_the_same_images_with_models_of_their_own(grey,
     torch.set_default_dtype(torch.float32)
     monkeypatch.setattr(kfold, "fit_all", functools.partial(kfold.fit_all, folder=tmp_path))
     with ThreadPoolExecutor(1) as executor:
-        fast, slow = kfold.fit(SPEC, [1e-2, 1e-3], 2, grey, CPU, executor=executor)
+        fits = kfold.fit(SPEC, [1e-2, 1e-3], 2, grey, CPU, executor=executor)
+    assert list(fits) == ["learning rate 0.01", "learning rate 0.001"]
+    fast, slow = fits.values()
     assert (fast.spec.rate, slow.spec.rate) == (1e-2, 1e-3)
     assert torch.equal(fast.x, slow.x)
     assert torch.equal(fast.held_out, slow.held_out)
@@ -51,6 +55,14 @@ def test_both_rates_are_fitted_on_the_same_images_with_models_of_their_own(grey,
     assert set(fast.x.unique().tolist()) == {0.0, 1.0}
     first, second = (model.encode(fast.x).mean for model in (fast.model(0, 0), fast.model(1, 2)))
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("images", "folds", "batch"), [(20, 3, 4), (21, 4, 5), (7, 3, 64)])
+def test_the_steps_are_those_that_a_fit_takes(images, folds, batch):
+    held_out = models.folds(images, folds, seed=0, repeat=0)
+    taken = models._batches(held_out, 0, batch, torch.Generator())
+    spec = replace(SPEC, folds=folds, batch=batch, epochs=3)
+    assert kfold.optimiser_steps(spec, images) == 3 * len(taken)
 
 
 def test_the_null_of_later_epochs_goes_on_with_the_random_numbers_of_earlier_ones():

@@ -41,13 +41,11 @@ def test_a_section_opens_with_its_claim_and_ends_with_its_numbers(path):
         "Solution\n:class: dropdown",
         "Change this and predict",
         "Answer\n:class: dropdown",
-        f'claims.table("{path.stem}"',
     ):
         assert part in text, part
     tagged = [cell.source for cell in found if "claims" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
-    assert "claims.table(" in tagged[0]
-    assert f'claims.write_values(results, "{path.stem}"' in found[-1].source
+    assert f'claims.conclude(results, "{path.stem}", values,' in tagged[0]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)

@@ -29,8 +29,11 @@ CELLS = [
         "figure, axis = plt.subplots()\naxis.plot([0, x])\nfigures.show(figure, alt=f'A line to {x:g}.')",
         {"mystnb": {"figure": {"name": "fig-line", "caption": "A line."}}},
     ),
-    ("code", 'values = {"x": x}\nclaims.table("added", values)', {"tags": ["claims"]}),
-    ("code", 'claims.write_values(results, "added", values, None, torch.device("cpu"));', {}),
+    (
+        "code",
+        'values = {"x": x}\nclaims.conclude(results, "added", values, None, torch.device("cpu"))',
+        {"tags": ["claims"]},
+    ),
 ]
 
 

@@ -69,6 +69,13 @@ def test_neighbours_are_sought_among_the_index_alone():
     assert found.neighbours.tolist() == [1, 3, 4, 3]
 
 
+def test_the_first_images_of_the_wanted_classes_are_found_and_of_others_where_there_are_none():
+    labels = torch.tensor([7, 1, 4, 1, 4, 2])
+    assert list(pair.first_of_classes(labels, [4, 1]).items()) == [(4, 2), (1, 1)]
+    assert list(pair.first_of_classes(labels, [9, 7]).items()) == [(7, 0), (1, 1)]
+    assert list(pair.first_of_classes(labels, [9, 8]).items()) == [(1, 1), (2, 5)]
+
+
 def test_distances_are_in_output_units():
     found = pair.distances(images(0.0, 0.5), Pairs(torch.tensor([0]), torch.tensor([1])))
     torch.testing.assert_close(found, torch.tensor([2.0]))  # four pixels, each by one

@@ -5,6 +5,8 @@ distance. Every ingredient of the latter has a distance of its own here, so that
 """
 
 from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Executor
+from functools import partial
 from typing import NamedTuple
 
 import kmedoids
@@ -19,6 +21,7 @@ from lib.measures.axes import Decoder, Latents
 from lib.measures.graph import Distances as Matrix
 from lib.measures.graph import graph_distances, pairwise_f, straight_distances
 from lib.measures.intervals import Estimate, mean_of_few
+from lib.protocols import embeddings
 
 Classes = Int[Tensor, " points"]
 Measure = Callable[[Tensor, Tensor], float]
@@ -76,6 +79,26 @@ def distances(mean: Decoder, whole: Decoder, z: Latents, *, neighbours: int = 10
         lines,
         torch.minimum(graph, lines),
     )
+
+
+def all_distances(
+    embedded: Mapping[str, embeddings.Embedding], variance: str, *, neighbours: int, executor: Executor
+) -> dict[tuple[str, int], Distances]:
+    """:func:`distances` between the codes of every model, by group and model.
+
+    Args:
+        embedded: the models of each group, and the codes.
+        variance: which of their models.
+        neighbours: edges from each node of the graphs.
+        executor: where models are measured side by side.
+    """
+
+    def of_one(name: str, k: int) -> Distances:
+        model, z = embedded[name].fits[variance].models[k], embedded[name].codes[variance][k]
+        return distances(model.generate, embeddings.expected(model), z, neighbours=neighbours)
+
+    keys = [(name, k) for name, part in embedded.items() for k in range(len(part.codes[variance]))]
+    return dict(zip(keys, executor.map(of_one, *zip(*keys, strict=True)), strict=True))
 
 
 def triples(distance: Matrix, classes: Classes) -> float:
@@ -160,6 +183,35 @@ def table(
         for (group, model), several in distances.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["group", "model"])
+
+
+def halves(
+    distances: Mapping[tuple[Hashable, int], Distances],
+    classes: Mapping[Hashable, Classes],
+    size: int,
+    subsets: int,
+    *,
+    seed: int,
+) -> pd.DataFrame:
+    """The :func:`table` of F-measures of random subsets of the points, one below the other; the same for all models.
+
+    Args:
+        distances: of each (group, model).
+        classes: of the points of each group.
+        size: points in a subset.
+        subsets: how many.
+        seed: of the subsets.
+    """
+    available = min(map(len, classes.values()))
+    chosen = [
+        embeddings.chosen(seed, size, available, embeddings.Stream.HALVES, subset) for subset in range(1, subsets + 1)
+    ]
+    return pd.concat(table(partial(f_measure, use=use), distances, classes) for use in chosen)
+
+
+def over_groups(values: pd.Series) -> Estimate:
+    """The mean over groups and models, with its 95 % t interval over models, each averaged over the groups."""
+    return mean_of_few(torch.tensor(values.groupby("model").mean().to_list(), dtype=torch.float64))
 
 
 def over_models(values: pd.Series) -> dict[Hashable, Estimate]:

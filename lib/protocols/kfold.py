@@ -63,8 +63,8 @@ def fit(
     device: torch.device,
     *,
     executor: Executor,
-) -> list[CrossValidation]:
-    """The models of every learning rate, fitted or from the cache, in the order of the rates.
+) -> dict[str, CrossValidation]:
+    """The models of every learning rate, fitted or from the cache, each as ``learning rate 0.001``, in their order.
 
     Args:
         spec: the specification of the fits, whose learning rate is replaced.
@@ -81,13 +81,19 @@ def fit(
     specs = [repeat for rate in rates for repeat in replace(spec, rate=rate).repeats(repeats)]
     fits = gather(fit_all(specs, dataset, device.type, executor=executor))
     shown = spec.padded(dataset.train[fits[0].index])
-    return [_with_images(repeated, shown, device) for repeated in fits]
+    names = [f"learning rate {rate:g}" for rate in rates]
+    return dict(zip(names, (_with_images(repeated, shown, device) for repeated in fits), strict=True))
 
 
 def _with_images(fits: Repeats, shown: Images, device: torch.device) -> CrossValidation:
     x = fits.spec.observed(shown.to(device), SCORED)
     numbers = (fits.log_p.cpu(), fits.ess.cpu(), fits.scored, fits.held_out.cpu(), fits.losses.cpu())
     return CrossValidation(fits.spec, shown, x, *numbers, fits.model)
+
+
+def optimiser_steps(spec: KFold, images: int) -> int:
+    """The optimiser steps of each model of a fit on a number of images: whole batches of the smallest training part."""
+    return spec.epochs * max(1, images * (spec.folds - 1) // spec.folds // spec.batch)
 
 
 def source(seed: int, *identity: int) -> torch.Generator:

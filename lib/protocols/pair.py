@@ -1,6 +1,6 @@
 """Feiszli's pair: one network, fitted on a few images and on all, and the training images at which it is measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -72,6 +72,14 @@ def draw(index: Int64[Tensor, " n"], count: int, *, seed: int) -> Int64[Tensor, 
     """
     order = torch.randperm(len(index), generator=torch.Generator().manual_seed(seed))
     return index[order[:count].sort().values]
+
+
+def first_of_classes(labels: Int64[Tensor, " n"], wanted: Sequence[int]) -> dict[int, int]:
+    """Where the first of two classes stand, by class: of those wanted that there are, then of the smallest others."""
+    available = labels.unique().tolist()
+    present = [label for label in wanted if label in available]
+    present += [label for label in available if label not in present]
+    return {label: int((labels == label).nonzero()[0]) for label in present[:2]}
 
 
 def neighbour_pairs(images: Images, index: Int64[Tensor, " n"], count: int, *, seed: int) -> Pairs:

@@ -88,6 +88,14 @@ def table(notebook: str, values: Mapping[str, Estimate | float]) -> Markdown:
     return tables.show(frame(notebook, values))
 
 
+def conclude(
+    folder: str, notebook: str, values: Mapping[str, Estimate | float], dataset: Dataset | None, device: torch.device
+) -> Markdown:
+    """Write a section's numbers, see :func:`write_values`, and show its :func:`table` of claims."""
+    write_values(folder, notebook, values, dataset, device)
+    return table(notebook, values)
+
+
 COLUMNS = ("claim", "published", "ours", "95 % interval", "accepted", "verdict")
 
 

@@ -15,6 +15,8 @@ MEMORISED = {"color": "#b2182b", "linestyle": "-", "label": "memorised"}
 WELL_TRAINED = {"color": "#2166ac", "linestyle": "--", "label": "well trained"}
 """The model of all images: blue and dashed."""
 
+PAIR = {"memorised": MEMORISED, "well trained": WELL_TRAINED}
+
 WIDTH = 7.0
 """inches across a page, of every figure: so that a point is as large in all of them"""
 
