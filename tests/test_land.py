@@ -4,6 +4,7 @@ from conftest import affine, defaults
 from torch.distributions import MultivariateNormal
 
 from lib.measures import land as module
+from lib.measures.curves import straight
 from lib.measures.geodesic import log_measure, shortest_path
 from lib.measures.land import Land, fit_land, log_prob
 
@@ -238,3 +239,19 @@ def test_the_seed_decides():
 def test_shares_of_other_points_are_refused():
     with pytest.raises(ValueError, match=r"shares must be \[components, 20\] for these points, got \[1, 19\]"):
         fit_land(bowl, normal(20), torch.ones(1, 19))
+
+
+def test_a_round_starts_from_the_bends_of_the_paths_of_the_round_before(monkeypatch):
+    calls = []
+
+    def watched(decoder, starts, ends, **options):
+        path = shortest_path(decoder, starts, ends, **options)
+        calls.append((options["start"], path.z, straight(starts, ends, options["n"])))
+        return path
+
+    monkeypatch.setattr(module, "shortest_path", watched)
+    fit_land(bowl, normal(20), nodes=8, rounds=1, n=5)
+    (nothing, found, lines), (start, _, moved), _ = calls  # the last one is of the fresh nodes
+    assert nothing is None
+    assert (found - lines).abs().max() > 0.01
+    torch.testing.assert_close(start - moved, found - lines)
