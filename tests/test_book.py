@@ -108,6 +108,8 @@ LOOK = """() => {
     displays: all("main table").map(t => getComputedStyle(t).display),
   };
 }"""
+SETTLED = "([width, scheme]) => innerWidth === width && document.documentElement.dataset.theme === scheme"
+AT_ONCE = "* { transition: none !important; animation: none !important; }"
 LOOKS = {(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")}
 
 
@@ -117,9 +119,11 @@ def looks(browser, site, smoke_book):
     seen, trouble = {}, []
     for name in names(smoke_book):
         page = opened(browser, site, name, trouble)
+        page.add_style_tag(content=AT_ONCE)
         for width, scheme in sorted(LOOKS):
             page.set_viewport_size({"width": width, "height": 844})
             page.emulate_media(color_scheme=scheme)
+            page.wait_for_function(SETTLED, arg=[width, scheme])
             seen[name, width, scheme] = page.evaluate(LOOK)
         page.close()
     assert trouble == []

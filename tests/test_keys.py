@@ -1,5 +1,6 @@
 """Both ways: what must change the key of a run, and what must not."""
 
+import importlib.metadata
 import shutil
 
 import nbformat
@@ -76,6 +77,20 @@ def test_what_decides_numbers_is_part_of_the_key(place):
     (place / "images" / "b.npy").write_bytes(b"2")
     every.append(key(place))
     assert len(set(every)) == len(every)
+
+
+def test_versions_of_what_computes_and_the_arithmetic_are_part_of_the_key(place, monkeypatch):
+    every = [key(place)]
+    monkeypatch.setenv("MKL_DYNAMIC", "FALSE")
+    every.append(key(place))
+    version = importlib.metadata.version
+    for name, same in (("scipy", False), ("numpy", False), ("matplotlib", True), ("kmedoids", True)):
+        monkeypatch.setattr(
+            importlib.metadata, "version", lambda asked, name=name: "0" if asked == name else version(asked)
+        )
+        assert (key(place) in every) == same, name
+    write(place, program=f"{PROGRAM}\nfrom lib.protocols import clusters")
+    assert key(place) not in every  # which import kmedoids
 
 
 def test_another_notebook_changes_no_threads(monkeypatch):

@@ -97,7 +97,7 @@ def test_words_and_verdicts_are_of_today_and_numbers_of_the_run(house):
     (house / "book" / "claims" / "added.yml").write_text(yaml.safe_dump([CLAIM | {"range": [3, None]}]))
     assert runs.execute(job)["reused"]
     page = pages.page(job, record)
-    title, _, injected, figure, table, _ = page.cells
+    title, _, injected, figure, table = page.cells
     assert title.source == "# Another title"
     assert "x = 2.0" in injected.source
     assert figure.metadata.mystnb.figure.caption == "Another caption."

@@ -1,9 +1,11 @@
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
@@ -41,11 +43,19 @@ def tiny(folder, body="", x=1.0):
 def test_a_run_writes_its_numbers_with_their_provenance(tmp_path):
     job = tiny(tmp_path, x=2.5)
     record = runs.execute(job)
-    assert record == json.loads(job.record.read_text())
+    sealed = json.loads(job.record.read_text())
+    assert set(sealed) - set(record) == {"sha256"}
+    assert record == {name: value for name, value in sealed.items() if name != "sha256"}
+    assert record["machine"]["threads"] == runs.threads()
     assert record["values"]["x"]["value"] == 2.5
     assert record["parameters"] == {"dataset": "mnist", "x": 2.5}
     assert {"commit", "versions", "device", "seconds", "peak_memory_bytes", "key", "notebook_sha256"} <= set(record)
-    assert not [path for path in job.folder.rglob("*") if path.name not in ("00_tiny.ipynb", "00_tiny.json", "partial")]
+    assert {path.name for path in job.folder.rglob("*")} == {
+        "00_tiny.ipynb",
+        "00_tiny.json",
+        "partial",
+        ".00_tiny.lock",
+    }
     tags = [cell.metadata.get("tags", []) for cell in nbformat.read(job.output, 4).cells]
     assert ["injected-parameters", "hide-input"] in tags
 
@@ -62,16 +72,96 @@ def test_a_run_whose_notebook_was_altered_is_not_trusted(tmp_path):
     job = tiny(tmp_path)
     runs.execute(job)
     job.output.write_text(job.output.read_text() + " ")
-    assert runs.load(job) is None
+    with pytest.warns(UserWarning, match=r"00_tiny\.json or its notebook is damaged: it is made again"):
+        assert runs.load(job) is None
 
 
-def test_a_failing_cell_gives_its_traceback_and_keeps_the_notebook(tmp_path):
+def test_no_bit_of_a_record_can_change_unnoticed(tmp_path):
+    job = tiny(tmp_path)
+    record = runs.execute(job)
+    content = job.record.read_bytes()
+    rng = random.Random(0)
+    for _ in range(300):
+        flipped = bytearray(content)
+        flipped[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        job.record.write_bytes(flipped)
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("always")
+            assert runs.load(job) in (None, record)  # a flipped space of the layout changes nothing
+    edited = json.loads(content)
+    edited["values"]["x"]["value"] = 777.0
+    job.record.write_text(json.dumps(edited))
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert runs.load(job) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_text("null"),
+        lambda path: path.write_text("[" * 100_000),
+        lambda path: path.write_bytes(b"\xff\xfe"),
+        lambda path: path.write_text(json.dumps({"sha256": 1, "key": None})),
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: (path.unlink(), path.mkdir(), (path / "kept").touch()),
+        lambda path: (path.unlink(), os.mkfifo(path)),
+    ],
+    ids=["null", "deep", "bytes", "other", "directory", "full directory", "pipe"],
+)
+def test_a_damaged_record_is_reported_and_made_again_once(tmp_path, damage):
+    job = tiny(tmp_path)
+    record = runs.execute(job)
+    damage(job.record)
+    with pytest.warns(UserWarning, match=r"00_tiny\.json or its notebook is damaged: it is made again"):
+        again = runs.execute(job)
+    assert again["values"] == record["values"]
+    assert runs.execute(job).get("reused")
+
+
+def test_a_change_during_a_run_is_noticed_and_nothing_is_kept(tmp_path):
+    slow = "import time; [time.sleep(0.1) for _ in range(30)]"
+    job = tiny(tmp_path, body=f"import pathlib; pathlib.Path(r'{tmp_path}/begun').touch(); {slow}")
+    with ThreadPoolExecutor(1) as executor:
+        running = executor.submit(runs.execute, job)
+        wait_for((tmp_path / "begun").exists)
+        tiny(tmp_path, body="y = 2")
+        with pytest.raises(runs.Failed, match="changed while it ran, so nothing of this run is kept"):
+            running.result()
+    assert not job.record.exists()
+    assert not runs.execute(job).get("reused")
+
+
+def test_two_processes_make_a_run_once(tmp_path):
+    body = (
+        f"import pathlib, time; pathlib.Path(r'{tmp_path}').joinpath(f'made-{{time.time_ns()}}').touch(); time.sleep(1)"
+    )
+    job = tiny(tmp_path, body=body)
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom lib.study.runs import Job, execute\n"
+        "execute(Job(Path(sys.argv[1]), {'dataset': 'mnist', 'x': 1.0}, Path(sys.argv[2]), 60))\n"
+    )
+    command = [sys.executable, "-c", script, str(job.notebook), str(job.folder)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(list(tmp_path.glob("made-*"))) == 1
+    assert sorted(said)[1] == "00_tiny: another process makes it; waiting\n"
+
+
+def test_threads_are_those_of_the_run_whatever_the_shell_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("MKL_NUM_THREADS", "7")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    body = "import torch, os; x = torch.get_num_threads() + sum(v == '7' for v in os.environ.values())"
+    assert runs.execute(tiny(tmp_path, body=body))["values"]["x"]["value"] == runs.threads()
+
+
+def test_a_failing_cell_gives_one_line_and_keeps_the_notebook_with_its_traceback(tmp_path):
     job = tiny(tmp_path)
     runs.execute(job)
     job = tiny(tmp_path, body="1 / 0")
-    with pytest.raises(runs.Failed, match=r"ZeroDivisionError[\s\S]*00_tiny failed; .*00_tiny\.failed\.ipynb"):
+    with pytest.raises(runs.Failed, match=r"^00_tiny failed, in cell 3: ZeroDivisionError: .*00_tiny\.failed\.ipynb$"):
         runs.execute(job)
-    assert (job.folder / "00_tiny.failed.ipynb").exists()
+    assert "Traceback" in (job.folder / "00_tiny.failed.ipynb").read_text()
     assert not job.output.exists()
     assert runs.load(job) is None
 

@@ -36,6 +36,12 @@ def digest(code: Iterable[Path | str], *, root: Path = ROOT) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
+def foreign(code: Iterable[Path | str], *, root: Path = ROOT) -> set[str]:
+    """The packages that files and texts import from elsewhere, by the first part of their names."""
+    names = {name[0] for part in code for name in _imported(_text(part), ())}
+    return {name for name in names if not (root / name).is_dir()}
+
+
 def families(*, root: Path = ROOT) -> list[Path]:
     """All that the fits of all families are made with."""
     folder = root / "lib" / "models"

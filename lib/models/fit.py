@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lib.models import closure, store, streams
+from lib.models import closure, machine, store, streams
 from lib.models.closure import ROOT
 from lib.models.data import DataError, Dataset
 from lib.models.family import Fit, Index, Seen, Spec, Tensors
@@ -41,7 +41,7 @@ def fit(
     """
     indices = [_checked(spec, dataset) for spec in specs]
     images = Images(dataset.digest, dataset.again, dataset)
-    code = functools.cache(lambda family: family_code(Path(inspect.getfile(family))))
+    code = functools.cache(lambda family: made_with(Path(inspect.getfile(family))))
 
     def make(wanted: Sequence[Spec], made: Mapping[Spec, Tensors]) -> dict[Spec, Tensors]:
         works = [
@@ -88,7 +88,7 @@ def train(spec: Spec, images: Images, device: str, followed: Tensors | None, che
     return spec.train(Seen(dataset.train[index], dataset.test), device, checkpoint, followed)
 
 
-def description(spec: Spec, data: str, device: str, code: str) -> dict[str, object]:
+def description(spec: Spec, data: str, device: str, code: dict[str, object]) -> dict[str, object]:
     """Everything that decides a fit, which makes its key; the file of the fit keeps it."""
     return {
         "family": type(spec).__name__,
@@ -96,9 +96,14 @@ def description(spec: Spec, data: str, device: str, code: str) -> dict[str, obje
         "streams": {stream.name: stream.value for stream in spec.stream},
         "data": data,
         "device": torch.device(device).type,  # the arithmetic of another kind differs in the last bits
-        "code": code,
-        "torch": torch.__version__,
+        **code,
+        "machine": machine.arithmetic(torch.get_num_threads()),
     }
+
+
+def made_with(file: Path) -> dict[str, object]:
+    """What the fits of a family are made with, from the file of its module: our code, and the versions of others'."""
+    return {"code": family_code(file), "libraries": machine.libraries(closure.sources(file))}
 
 
 def family_code(file: Path, *, root: Path = ROOT) -> str:

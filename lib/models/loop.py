@@ -84,7 +84,8 @@ def _save(
     }
     weights = {f"model.{name}": value for name, value in state.items()}
     sources = {f"rng.{index}": rng.get_state() for index, rng in enumerate(rngs)}
-    store.write(path, {**weights, **moments, **sources, "losses": losses, "step": torch.tensor(step)})
+    tensors = {**weights, **moments, **sources, "losses": losses, "step": torch.tensor(step)}
+    store.write(path, tensors, {"checkpoint": path.stem})
 
 
 @torch.no_grad()
@@ -92,7 +93,7 @@ def _resume(
     path: Path, state: Mapping, optimizers: Mapping, rngs: Sequence[torch.Generator]
 ) -> tuple[int, Tensor | None]:
     """Load a checkpoint in place; which step comes next, and the losses so far. Zero and None without one."""
-    tensors = store.read(path)
+    tensors = store.read(path, {"checkpoint": path.stem})
     if tensors is None:
         return 0, None
     for name, value in state.items():

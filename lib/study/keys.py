@@ -5,7 +5,6 @@ style of figures, a comment, or code that the notebook does not import.
 """
 
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import nbformat
 
-from lib.models import closure
+from lib.models import closure, machine
 from lib.models.data import FOLDERS, ROOT
 
 COMPUTES = ("lib/measures", "lib/models", "lib/protocols", "benchmarks")
@@ -41,8 +40,8 @@ def key(notebook: Path, parameters: Mapping[str, object], threads: int, *, root:
         closure.digest([*cells, *computes], root=root),
         chosen,
         [_files(str(parameters[name]), parameters) for name in DATA if parameters.get(name)],
-        threads,
-        importlib.metadata.version("torch"),
+        machine.arithmetic(threads),
+        machine.libraries([*cells, *computes]),
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

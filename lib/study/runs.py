@@ -9,19 +9,21 @@ import re
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, as_completed
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import papermill
+from filelock import FileLock, Timeout
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from lib.models import machine, store
 from lib.models.data import ROOT
-from lib.models.store import write_atomically
 from lib.study import keys, parameters
 
 RUNS = ROOT / "_build" / "runs"
@@ -31,7 +33,7 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-dimension", "papermill", "jupyter
 
 
 class Failed(RuntimeError):
-    """A notebook that raised; the message has its traceback and the notebook's path."""
+    """A notebook that raised; the message names the cell, the error and the notebook, which has the traceback."""
 
     def __init__(self, message: str, notebook: bytes = b"") -> None:
         super().__init__(message, notebook)
@@ -117,6 +119,8 @@ def execute_all(todo: list[Job], executor: Executor, cluster: Executor | None = 
 def execute(job: Job, *, progress: bool = False, cluster: Executor | None = None) -> dict:
     """Execute a job unless its finished run is there already, and return its record.
 
+    Another process that executes the same job at the same time is waited for, and what it made is used.
+
     Args:
         job: to execute.
         progress: show a bar over the cells.
@@ -124,14 +128,20 @@ def execute(job: Job, *, progress: bool = False, cluster: Executor | None = None
             sends its own parts there, and would hold a worker that they wait for.
 
     Raises:
-        Failed: a cell raised. The notebook with the error is kept under another name, which no book is made from.
+        Failed: a cell raised, or code or data changed meanwhile. The notebook with the error is kept under another
+            name, which no book is made from.
     """
-    finished = load(job)
-    if finished:
-        return {**finished, "reused": True}
-    for stale in (job.record, job.output):
-        stale.unlink(missing_ok=True)
-    started = time.monotonic()
+    with locked(job.folder / job.notebook.stem):
+        finished = load(job)
+        if finished:
+            return {**finished, "reused": True}
+        for stale in (job.record, job.output):
+            store.remove_or_move(stale)
+        return _executed(job, progress, cluster)
+
+
+def _executed(job: Job, progress: bool, cluster: Executor | None) -> dict:
+    key, started = _key(job), time.monotonic()
     try:
         if cluster is None or "scheduler" in job.parameters:
             content, values = _perform(job, threads(), progress=progress)
@@ -140,32 +150,61 @@ def execute(job: Job, *, progress: bool = False, cluster: Executor | None = None
             content, values = cluster.submit(_elsewhere, *source, dict(job.parameters), job.timeout, threads()).result()
     except Failed as failure:
         kept = job.folder / f"{job.notebook.stem}.failed.ipynb"
-        write_atomically(kept, failure.notebook)
-        raise Failed(f"{failure}\n{job.notebook.stem} failed; the notebook with its error: {kept}") from None
+        store.write_atomically(kept, failure.notebook)
+        raise Failed(f"{job.notebook.stem} failed, {failure}; the notebook with its error: {kept}") from None
+    if _key(job) != key:
+        what = "its code, its data or what it imports changed while it ran"
+        raise Failed(f"{job.notebook.stem}: {what}, so nothing of this run is kept; the same command runs it again")
     record = {
         **values,
         "notebook": job.notebook.stem,
         "parameters": dict(job.parameters),
         "seconds": round(time.monotonic() - started, 1),
         "commit": commit(),
+        "machine": machine.arithmetic(threads()),
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
-        "key": _key(job),
+        "key": key,
         "notebook_sha256": hashlib.sha256(content).hexdigest(),
     }
-    write_atomically(job.output, content)
+    store.write_atomically(job.output, content)
     # Last: it makes the run count.
-    write_atomically(job.record, json.dumps(record, indent=1, ensure_ascii=False).encode())
+    sealed = json.dumps({**record, "sha256": _digest(record)}, indent=1, ensure_ascii=False)
+    store.write_atomically(job.record, sealed.encode())
     return record
 
 
 def load(job: Job) -> dict | None:
-    """The record of a finished run of exactly this job, or None."""
-    try:
-        record = json.loads(job.record.read_text())
-        intact = hashlib.sha256(job.output.read_bytes()).hexdigest() == record["notebook_sha256"]
-    except (FileNotFoundError, ValueError, KeyError):
+    """The record of a finished run of exactly this job, or None. What is damaged is warned of, and does not count."""
+    if not (os.path.lexists(job.record) and os.path.lexists(job.output)):
         return None
-    return record if intact and record["key"] == _key(job) else None
+    try:
+        record = json.loads(store.read_regular(job.record))
+        found = record.pop("sha256"), record["notebook_sha256"], record["key"]
+        intact = found[:2] == (_digest(record), hashlib.sha256(store.read_regular(job.output)).hexdigest())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        intact = False
+    if not intact:
+        warnings.warn(f"{job.record} or its notebook is damaged: it is made again", stacklevel=2)
+        return None
+    return record if record["key"] == _key(job) else None
+
+
+def _digest(record: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold what is made under this name for this process; another that wants it says so, and waits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{path.name}: another process makes it; waiting", flush=True)
+        held = lock.acquire()
+    with held:
+        yield
 
 
 def _key(job: Job) -> str:
@@ -216,7 +255,7 @@ def _elsewhere(name: str, source: bytes, values: dict, timeout: int, threads: in
 
 def _papermill(job: Job, partial: Path, threads: int, *, progress: bool) -> None:
     # Kernels inherit the environment of this process; every run sets the same values.
-    os.environ.update({"OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"})
+    os.environ.update({**machine.environment(threads), "TQDM_DISABLE": "1"})
     injected = {
         **job.parameters,
         "results": str(job.folder.relative_to(ROOT) if job.folder.is_relative_to(ROOT) else job.folder),
@@ -238,15 +277,15 @@ def _papermill(job: Job, partial: Path, threads: int, *, progress: bool) -> None
                 extra_arguments=["--log-level=CRITICAL"],
             )
         except PapermillExecutionError as error:
-            raise _failure(partial, str(error)) from None
+            raise _failure(partial, f"in cell {error.cell_index + 1}: {error.ename}: {error.evalue}") from None
         except (RuntimeError, TimeoutError) as error:  # the kernel died, or a cell took longer than the preset allows
             raise _failure(partial, f"{type(error).__name__}: {error}") from error
 
 
-def _failure(partial: Path, traceback: str) -> Failed:
+def _failure(partial: Path, message: str) -> Failed:
     notebook = partial.read_bytes() if partial.exists() else b""
     partial.unlink(missing_ok=True)
-    return Failed(traceback, notebook)
+    return Failed(" ".join(message.split()), notebook)
 
 
 def _page(executed: Path) -> bytes:
