@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import click
@@ -72,6 +73,7 @@ def book(preset: str, jobs: int, device: str, scheduler: str) -> None:
 
     Example: python -m lib book --preset quick --jobs 2
     """
+    parameters.check_scheduler(scheduler)
     todo = runs.jobs(preset, {"device": device, "scheduler": scheduler})
     started = time.monotonic()
     where = f"on {scheduler}" if scheduler else f"{jobs} side by side"
@@ -132,9 +134,9 @@ def data_(dataset: str, data_dir: str) -> None:
 
     Example: python -m lib data folder:my_images
     """
-    loaded = data.load(dataset, root=Path(data_dir).expanduser())
+    loaded = data.load(dataset, root=Path(data_dir))
     click.echo(
-        f"{loaded.name}: {len(loaded.train)} training and {len(loaded.test)} test images of "
+        f"{printable(loaded.name)}: {len(loaded.train)} training and {len(loaded.test)} test images of "
         f"{list(loaded.train.shape[1:])} in {len(loaded.train_labels.unique())} classes, SHA-256 {loaded.digest}"
     )
 
@@ -153,6 +155,7 @@ def _execute_all(todo: list[runs.Job], jobs: int, scheduler: str, unit: str) -> 
 
 
 def _cluster(scheduler: str) -> AbstractContextManager[Executor | None]:
+    parameters.check_scheduler(scheduler)
     return cluster.executor(scheduler) if scheduler else nullcontext()
 
 
@@ -185,29 +188,60 @@ def _minutes(minutes: float | None) -> str:
 
 def cli() -> None:
     """Run the command line: 0 is success, 1 a failed notebook or build, 2 a request that was refused, 130 Ctrl-C."""
+    warnings.showwarning = lambda message, *_, **__: _complain(f"warning: {message}")
     try:
         main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help())
         sys.exit(2)
     except click.ClickException as error:
-        error.show()
+        _complain(f"error: {_usage(error)}")
         sys.exit(error.exit_code)
     except (parameters.Refused, data.DataError) as error:
-        click.echo(f"error: {error}", err=True)
+        _complain(f"error: {error}")
         sys.exit(2)
     except (runs.Failed, pages.BuildFailed, subprocess.SubprocessError) as error:
-        click.echo(f"error: {error}", err=True)
+        _complain(f"error: {error}")
+        _stop(1)
+    except (OSError, MemoryError) as error:  # a full disk, a folder that cannot be written, no memory
+        _complain(
+            f"error: {type(error).__name__}: {error}; what is finished is kept, the same command goes on from there"
+        )
         _stop(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; what is finished is kept, the same command goes on from there", err=True)
+        _complain("interrupted; what is finished is kept, the same command goes on from there")
         _stop(130)
+
+
+def _usage(error: click.ClickException) -> str:
+    """What is wrong with a call, and what is accepted."""
+    context, message = getattr(error, "ctx", None), error.format_message()
+    if context is None:
+        return message
+    if isinstance(error, click.NoSuchOption):
+        known = context.command.get_params(context)
+        names = [option for parameter in known for option in parameter.opts if option.startswith("-")]
+        return f"{message} accepted: {', '.join(names)}"
+    if isinstance(context.command, click.Group):
+        return f"{message} accepted: {', '.join(context.command.commands)}"
+    return f"{message} see: {context.command_path} --help"
+
+
+def _complain(message: str) -> None:
+    """A message in one line."""
+    click.echo(printable(" ".join(message.split())), err=True)
+
+
+def printable(text: str) -> str:
+    """A text with escapes in place of what a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _stop(code: int) -> None:
     # Threads that still wait for their kernels would hold the process; kernels notice their parent's end and follow.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
     os._exit(code)
 
 

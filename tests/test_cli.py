@@ -56,9 +56,33 @@ def test_every_command_has_help_with_an_example(call, name):
         (["sweep", "decay"], "a sweep needs at least one -p NAME A,B,C"),
         (["sweep", "decay", "-p", "rank", "5,x"], "rank must be of type int, got 'x'"),
         (["book", "--preset", "huge"], "unknown preset 'huge'; accepted: paper, quick, smoke"),
+        (["run", "decay", "-p", "seed", str(2**64)], f"seed={2**64} is impossible; accepted: 0 ≤ seed < 2**32"),
+        (["run", "decay", "-p", "dataset", ""], "dataset '' is unknown or not there; accepted: 'mnist'"),
+        (["run", "decay", "-p", "dataset", "folder:"], "dataset 'folder:' is unknown or not there"),
+        (["run", "decay", "-p", "dataset", "folder:~nobody-here/x"], "is unknown or not there; accepted: 'mnist'"),
+        (["run", "decay", "-p", "dataset", "folder:/" + "x" * 5000], "... (5,008 characters)' is unknown or not there"),
+        (["run", "decay", "-p", "device", "cpu:7"], "device 'cpu:7' is not available here"),
+        (["run", "decay", "-p", "device", "hpu"], "device 'hpu' is not available here"),
+        (["run", "decay", "-p", "device", "privateuseone"], "device 'privateuseone' is not available here"),
+        (["run", "decay", "-p", "width", "99999"], "width=99999 is impossible; accepted: 1 ≤ width ≤ 4096"),
+        (["run", "decay", "-p", "radii", "[0.5,1.0"], "radii must be of type list[float], got '[0.5,1.0'"),
+        (["run", "decay", "-p", "rank", "1_0"], "rank must be of type int, got '1_0'"),
+        (["run", "decay", "-p", "rank", "１４"], "rank must be of type int, got '１４'"),
+        (["run", "memorisation_score", "-p", "folds", "700"], "folds=700 is impossible"),
+        (["run", "memorisation_score", "-p", "scheduler", "tls://a:1"], "accepted: tcp://HOST:PORT"),
+        (["book", "--scheduler", "ucx://a:1"], "scheduler 'ucx://a:1' is no address; accepted: tcp://HOST:PORT"),
+        (["run", "completion", "-p", "stride", "3"], "stride=3 is impossible"),
+        (["run", "metric_and_maps", "-p", "pair", "0,1,2"], "pair=0,1,2 is impossible"),
+        (["run", "clustering", "-p", "groups", "0,1 2"], "groups=0,1 2 is impossible"),
+        (["run", "random_walks", "-p", "horizons", "15,100"], "horizons=[15, 100] is impossible"),
+        (["data", "folder:~nobody-here/x"], "folder:~nobody-here/x: "),
+        (["data", "folder:/\x1b[2Jx"], r"/\x1b[2Jx is not a folder"),
+        (["run", "decay", "-p", "rank"], "Option '-p' requires 2 arguments"),
+        (["run"], "Missing argument 'NOTEBOOK'. see: "),
+        (["book", "--jbs", "2"], "accepted: --preset, --jobs, --scheduler, --device"),
         (["book", "--jobs", "0"], "0 is not in the range"),
         (["data", "cifar"], "unknown dataset 'cifar'; accepted: 'mnist'"),
-        (["bok"], "No such command 'bok'"),
+        (["bok"], "No such command 'bok'. Did you mean 'book'? accepted: list, book, run"),
     ],
 )
 def test_a_bad_call_is_refused_before_anything_runs(call, arguments, message, monkeypatch):
@@ -66,7 +90,8 @@ def test_a_bad_call_is_refused_before_anything_runs(call, arguments, message, mo
     code, text = call(*arguments)
     assert code == 2
     assert message in text
-    assert "Traceback" not in text
+    assert text.startswith("error: ")
+    assert text.count("\n") == 1
 
 
 def test_data_says_what_is_there(call):
@@ -75,7 +100,21 @@ def test_data_says_what_is_there(call):
     assert "mnist: 60000 training and 10000 test images of [1, 28, 28] in 10 classes" in text
 
 
-def test_a_failed_notebook_gives_its_traceback_and_exit_code_one(tmp_path):
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device", "here"), MemoryError("much")])
+def test_a_full_disk_or_memory_is_one_line_and_exit_code_one(call, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(runs, "execute", fail)
+    monkeypatch.setattr(command, "_stop", sys.exit)
+    code, text = call("run", "decay")
+    assert code == 1
+    assert text.count("\n") == 1
+    assert str(error) in text
+    assert "what is finished is kept" in text
+
+
+def test_a_failed_notebook_gives_its_error_and_exit_code_one(tmp_path):
     script = (
         "import sys\nfrom lib import __main__ as command\nfrom lib.study import runs\n"
         "def fail(job, **_): raise runs.Failed('ValueError: broken\\n01 failed; the notebook with its error: here.failed.ipynb')\n"

