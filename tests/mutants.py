@@ -5,7 +5,8 @@
 A mutant differs from its module in one operator, comparison, constant, name or order of arguments. It is run in a
 temporary copy of the repository, against the test files that bear the module's name and import it, and is killed if
 they fail (or do not end in time). For each module this prints how many of ``n`` random mutants were killed, and each
-survivor: it is a hole in the tests, or equivalent to the original. By hand and nightly; not part of the test suite.
+survivor: it is a hole in the tests, or equivalent to the original. Settings (default values, and constants of the module)
+are counted apart: of a number of draws, any near it is as right. By hand and nightly; not part of the test suite.
 """
 
 import argparse
@@ -45,6 +46,8 @@ class Mutant(NamedTuple):
     """byte at which the change begins"""
     end: int
     new: str
+    setting: bool = False
+    """whether it is a default value, or a constant of the module: often any number near it is as right"""
 
     def applied(self, source: bytes) -> bytes:
         """The text of the mutant."""
@@ -70,14 +73,26 @@ class _Mutations:
         self.lines = [0]
         for line in source.splitlines(keepends=True):
             self.lines.append(self.lines[-1] + len(line))
+        self.tree = tree = ast.parse(source)
+        arguments = [node.args for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        defaults = [value for given in arguments for value in (*given.defaults, *given.kw_defaults) if value]
+        fields = [
+            node.value
+            for each in ast.walk(tree)
+            if isinstance(each, ast.ClassDef)
+            for node in each.body
+            if isinstance(node, ast.AnnAssign) and node.value
+        ]
+        constants = [node.value for node in tree.body if isinstance(node, ast.Assign)]
+        self.settings = {child for value in (*defaults, *fields, *constants) for child in ast.walk(value)}
 
     def __iter__(self) -> Iterator[Mutant]:
-        return self._walk(ast.parse(self.source))
+        return self._walk(self.tree)
 
     def _walk(self, node: ast.AST) -> Iterator[Mutant]:
         if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.keyword) and node.arg == "strict"):
             return
-        yield from self._mutated(node)
+        yield from (mutant._replace(setting=node in self.settings) for mutant in self._mutated(node))
         for field, value in ast.iter_fields(node):
             if field not in ("annotation", "returns", "decorator_list"):
                 for child in value if isinstance(value, list) else [value]:
@@ -199,8 +214,17 @@ def passes(files: list[Path], seconds: float) -> bool:
     return False
 
 
-def survivors(module: Path, n: int, seed: int) -> tuple[int, list[str]]:
-    """How many mutants were tried, and a description of each that its tests let live."""
+class Count(NamedTuple):
+    """Mutants that were tried, and that survived: of what a module does, and of its settings."""
+
+    tried: int
+    alive: int
+    settings: int
+    settings_alive: int
+
+
+def survivors(module: Path, n: int, seed: int) -> Count:
+    """Try some mutants of a module; print each that its tests let live."""
     source, files = module.read_bytes(), own_tests(module)
     imported_once(files)
     start = time.monotonic()
@@ -213,11 +237,19 @@ def survivors(module: Path, n: int, seed: int) -> tuple[int, list[str]]:
     for mutant in chosen:
         module.write_bytes(mutant.applied(source))
         if passes(files, seconds):
-            alive.append(mutant.described(source))
-            print(f"survived {module}:{alive[-1]}", flush=True)
+            alive.append(mutant)
+            kind = "a setting of " if mutant.setting else ""
+            print(f"survived {kind}{module}:{mutant.described(source)}", flush=True)
     module.write_bytes(source)
-    print(f"{module}: {len(chosen) - len(alive)} of {len(chosen)} killed (of {len(everything)} possible)", flush=True)
-    return len(chosen), alive
+    settings, lost = sum(mutant.setting for mutant in chosen), sum(mutant.setting for mutant in alive)
+    count = Count(len(chosen) - settings, len(alive) - lost, settings, lost)
+    print(f"{module}: {_said(count)} (of {len(everything)} possible)", flush=True)
+    return count
+
+
+def _said(count: Count) -> str:
+    killed = f"{count.tried - count.alive} of {count.tried} killed"
+    return f"{killed}, and {count.settings - count.settings_alive} of {count.settings} changed settings"
 
 
 def main() -> None:
@@ -231,9 +263,9 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
     sys.dont_write_bytecode = True
     with copied_tree():
-        tried, alive = zip(*(survivors(module, given.n, given.seed) for module in modules), strict=True)
-    lost = sum(map(len, alive))
-    print(f"{sum(tried) - lost} of {sum(tried)} killed ({1 - lost / sum(tried):.1%}), {lost} survived")
+        counts = [survivors(module, given.n, given.seed) for module in modules]
+    total = Count(*map(sum, zip(*counts, strict=True)))
+    print(f"{_said(total)}; {1 - total.alive / total.tried:.1%} of what modules do")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,12 @@ def test_neighbours_are_the_nearest_of_the_same_class():
     assert bent_dips.nearest_of_class(images, labels, torch.tensor([0, 2, 3])).tolist() == [2, 0, 2]
 
 
+def test_all_pixels_count_in_the_distance():
+    images = torch.tensor([[0.0, 0.0], [0.0, 9.0], [1.0, 1.0]]).view(3, 1, 1, 2)
+    found = bent_dips.nearest_of_class(images, torch.zeros(3, dtype=torch.long), torch.tensor([0]))
+    assert found.tolist() == [2]
+
+
 def test_an_image_alone_in_its_class_has_its_neighbour_in_another():
     images = torch.tensor([0.0, 1.0, 1.5, 5.0, 9.0]).view(5, 1, 1, 1)
     labels = torch.tensor([0, 1, 0, 0, 2])

@@ -51,6 +51,14 @@ def test_a_direction_at_the_threshold_is_uncertain():
     assert found == dimensions.cloud_dimension(cloud, 0.1, seed=0)
 
 
+def test_the_interval_of_a_dimension_holds_95_percent_of_resampled_ones(monkeypatch):
+    counts = iter(range(42))
+    monkeypatch.setattr(dimensions, "rank_by_threshold", lambda *_, **__: next(counts))
+    found = dimensions.cloud_dimension(torch.randn(9, 2), 0.1, seed=0, draws=41)
+    assert (found.low, found.high) == (1, 39)  # of 0 to 40
+    assert found.value == 41
+
+
 def test_information_is_the_divergence_to_the_prior_sorted():
     mean = torch.tensor([[0.0, 2.0, 1.0], [0.0, -2.0, 3.0]])
     deviation = torch.tensor([[1.0, 1.0, 0.5]]).expand(2, 3)

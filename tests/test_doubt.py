@@ -36,6 +36,17 @@ def test_a_deviation_that_is_lowest_far_away_is_surer_there():
     assert found == pytest.approx((-2.0, 1.0), abs=1e-6)
 
 
+def test_a_place_near_one_of_several_codes_is_left_out():
+    codes = torch.tensor([[0.0, 0.0], [9.0, 0.0]])
+    found = doubt.doubt(lambda z: (z[:, :1] - 4).abs(), codes, torch.tensor([[0.9, 0.0], [4.1, 0.0]]))
+    assert found.far_over_near == pytest.approx(-1 - math.log10(4 * 5) / 2)  # of the second place alone
+
+
+def test_as_sure_as_the_median_code_is_not_surer():
+    found = doubt.doubt(lambda z: torch.ones(len(z), 1), torch.zeros(1, 2), torch.tensor([[5.0, 0.0]]))
+    assert found == (0.0, 0.0)
+
+
 def test_the_ratio_is_of_geometric_means():
     found = doubt.doubt(lambda z: z[:, :1].abs() + 1, torch.zeros(1, 2), torch.tensor([[9.0, 0.0], [99.0, 0.0]]))
     assert found.far_over_near == pytest.approx(1.5)

@@ -60,7 +60,7 @@ def asked(monkeypatch):
     def fit(wanted, dataset, device):
         specs.extend(wanted)
         network = StochasticVAE((1, 2, 2), 2, 2, Constant(4)).requires_grad_(False)
-        losses = torch.tensor([[9.0, 9.0], [1.0, 3.0]])
+        losses = torch.tensor([[9.0, 9.0], [7.0, 7.0], [1.0, 3.0]])
         return [StochasticFit(wanted[0], torch.arange(5), losses, [network] * wanted[0].models)]
 
     monkeypatch.setattr(embeddings, "fit", fit)

@@ -77,9 +77,17 @@ def test_the_null_of_later_epochs_goes_on_with_the_random_numbers_of_earlier_one
     )
 
 
+def test_no_two_sources_of_random_numbers_are_the_same():
+    names = ("NULL", "NORMAL_NULL", "ORDER", "REDRAWN_NULL", "ONE_MODEL", "LATENTS")
+    drawn = {float(torch.rand(1, generator=kfold.source(3, getattr(kfold, name)))) for name in names}
+    assert len(drawn) == len(names)
+    assert kfold.SECTION != kfold.EVIDENCE
+    assert len({kfold.SCORED, kfold.VALIDATION, kfold.GENERATED, kfold.REDRAWN}) == 4
+
+
 def test_the_last_epoch_decides():
     log_p, held_out = planted.log_p(2, 3, 6, gain=5.0)
-    fits = planted.models(lambda *_: None)._replace(log_p=torch.stack([0 * log_p, log_p]), held_out=held_out)
+    fits = planted.models(lambda *_: None)._replace(log_p=torch.stack([0 * log_p, 0 * log_p, log_p]), held_out=held_out)
     torch.testing.assert_close(kfold.final_score(fits), torch.full((6,), 5.0))
     inside, outside = kfold.sides(fits.log_p, held_out)
     assert (inside.unique().item(), outside.unique().item()) == (-75.0, -80.0)

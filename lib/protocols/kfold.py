@@ -23,7 +23,7 @@ from lib.models.networks import VAE
 
 SECTION, EVIDENCE = 10, 11
 """What follows the seed in the identity of a section's random numbers, and in that of its importance samples."""
-NULL, NORMAL_NULL, ORDER, REDRAWN_NULL, LATENTS = 0, 1, 2, 3, 1000
+NULL, NORMAL_NULL, ORDER, REDRAWN_NULL, ONE_MODEL, LATENTS = 0, 1, 2, 3, 4, 1000
 """The section's sources: of both nulls, of the order of generated images, of the null of redrawn pixels, of latents."""
 SCORED, VALIDATION, GENERATED, REDRAWN = 0, 3, 4, 100
 """Draws of pixels: of the scored images, of images to compare with, and (with a model's number) for one model alone."""
