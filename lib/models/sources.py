@@ -31,8 +31,8 @@ MNIST_BYTES = 47_040_016
 """the largest of them, unpacked"""
 
 CROP = (15, 40, 163, 188)
-"""left, top, right and bottom of what is used of a CelebA image: ``scripts/dataset.py``, line 82, of the code published with
-van den Burg & Williams 2021, alan-turing-institute/memorization at commit 065344b"""
+"""left, top, right and bottom of what is used of a CelebA image, as in the code of van den Burg & Williams 2021:
+alan-turing-institute/memorization at commit 065344b, ``scripts/dataset.py``, line 82"""
 
 FACES = "808e70dbbd25bb816aa07e73d6ddb6e852037cb8b18a33f4979251d9559892e7"
 """SHA-256 of the pixels of the ORL faces"""
