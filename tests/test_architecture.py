@@ -79,8 +79,9 @@ def test_there_are_no_import_cycles():
     assert graph == {}
 
 
-CODE = 7_365 + 85
-"""lines of code of lib and notebooks on the day on which the sections were made, and what refuses bad input since"""
+CODE = 7_365 + 85 + 40
+"""lines of code of lib and notebooks on the day on which the sections were made; and what refuses bad input, and what
+holds evidence to account (bars, kinds of claims, frozen ranges), since"""
 
 
 def test_the_house_stays_thin(capsys):
@@ -94,7 +95,7 @@ def test_the_house_stays_thin(capsys):
         )
     assert {name: count for name, count in books.items() if count > 250} == {}
     assert {name: count for name, count in longest.items() if count > 25} == {}
-    assert sum(books.values()) <= 2_700
+    assert sum(books.values()) <= 2_700 + 40  # bars and adverse rows
     assert sum(lib.values()) + sum(books.values()) <= CODE
     assert [dotted(path) for path in MODULES if len(path.read_text().splitlines()) > 300] == []
 

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ from lib.study.claims import Claim
 from lib.study.parameters import notebooks
 
 
-def claim(low=0.0, high=math.inf):
-    return Claim("x", "value", "It holds", "section 1", "1.07", "nats", low, high, "the sign")
+def claim(low=0.0, high=math.inf, kind="direction", bar=""):
+    return Claim("x", "value", "It holds", kind, "section 1", "1.07", "nats", low, high, "the sign", bar)
 
 
 @pytest.mark.parametrize(
@@ -26,19 +27,63 @@ def claim(low=0.0, high=math.inf):
     ],
 )
 def test_the_verdict_follows_from_the_interval(interval, expected):
-    ours = None if interval is None else Estimate(sum(interval) / 2, *interval, 9)
-    assert claims.verdict(claim(), ours) == expected
+    values = {} if interval is None else {"value": Estimate(sum(interval) / 2, *interval, 9)}
+    assert claims.verdict(claim(), values) == claims.verdict(claim(kind="size"), values) == expected
+    other = {"reproduced": "holds", "did not reproduce": "does not hold"}.get(expected, expected)
+    assert claims.verdict(claim(kind="ours"), values) == claims.verdict(claim(kind="identity"), values) == other
 
 
 def test_a_value_inside_does_not_save_an_interval_that_straddles():
-    assert claims.verdict(claim(-1, 1), Estimate(0.0, -2.0, 0.5, 9)) == "undecided"
+    assert claims.verdict(claim(-1, 1), {"value": Estimate(0.0, -2.0, 0.5, 9)}) == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("bar", "expected"),
+    [((0.5, 1.0), "reproduced"), ((0.5, 1.01), "not testable"), ((2.0, 3.0), "not testable"), (None, "not run")],
+)
+def test_a_model_below_its_bar_decides_nothing(bar, expected):
+    values = {"value": Estimate(1.0, 0.5, 1.5, 9)}
+    if bar:
+        values["good"] = Estimate(bar[0], *bar, 9)
+    assert claims.verdict(claim(bar="good"), values) == expected
+    assert claims.verdict(claim(bar="good"), {name: values[name] for name in values if name == "good"}) == "not run"
+
+
+def test_kinds_are_counted_apart():
+    decided = [("size", "reproduced"), ("size", "undecided"), ("ours", "holds"), ("size", "reproduced")]
+    found = claims.totals(decided)
+    assert list(found.columns) == ["kind of claim", "✔ reproduced", "✔ holds", "? undecided"]
+    assert found.to_numpy().tolist() == [
+        ["direction", None, None, None], ["size", 2, None, 1], ["identity", None, None, None], ["ours", None, 1, None],
+    ]  # fmt: skip
+
+
+def test_no_range_was_changed_without_saying_so():
+    """Whoever changes a range gives it a line with the day of the change here, and says why in the changelog."""
+    lines = (ROOT / "book" / "claims" / "ranges.lock").read_text().splitlines()
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d  [0-9a-f]{16}  .+", line) for line in lines)
+    frozen = {line.split("  ", 1)[1] for line in lines}
+    now = {line for path in notebooks() for line in claims.locked(path.stem)}
+    assert sorted(now ^ frozen) == []
+
+
+def test_the_digest_of_a_range_is_of_what_decides_and_not_of_words(monkeypatch):
+    def digest(**changed):
+        monkeypatch.setattr(claims, "claims", lambda notebook: [claim()._replace(**changed)])
+        return claims.locked("x")[0].split()[0]
+
+    assert digest() == digest(claim="Other words", why="another reason", published="2")
+    assert (
+        len({digest(), digest(low=0.1), digest(high=9.0), digest(kind="ours"), digest(bar="good"), digest(value="v")})
+        == 6
+    )
 
 
 def test_a_row_shows_ours_beside_the_published_and_counts_what_is_missing(monkeypatch):
     monkeypatch.setattr(claims, "claims", lambda notebook: [claim()])
     (row,) = claims.frame("x", {"value": Estimate(9.87, 9.01, 10.8, 97, 3)}).to_dict("records")
     assert list(row.values()) == [
-        "It holds (section 1)", "1.07", "9.87 nats (n = 97, 3 without a value)", "[9.01, 10.8]", "≥ 0: the sign",
+        "It holds (section 1)", "direction", "1.07", "9.87 nats (n = 97, 3 without a value)", "[9.01, 10.8]", "≥ 0: the sign",
         "✔ reproduced",
     ]  # fmt: skip
     assert claims.frame("x", {})["verdict"].tolist() == ["– not run"]
@@ -56,7 +101,18 @@ def test_no_value_decides_in_two_notebooks():
     assert len({value for _, value in values}) == len(values)
 
 
-@pytest.mark.parametrize("entry", ["{range: [0, 1]}", "{where: x, range: [1, 0], value: v, claim: c}"])
+WHOLE = "where: x, value: v, claim: c, published: p, unit: u, why: w"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "{range: [0, 1]}",
+        f"{{{WHOLE}, kind: size, range: [1, 0]}}",
+        f"{{{WHOLE}, kind: sizes, range: [0, 1]}}",
+        f"{{{WHOLE}, kind: size, range: [0, 1], more: m}}",
+    ],
+)
 def test_an_incomplete_claim_is_refused(tmp_path, monkeypatch, entry):
     monkeypatch.setattr(claims, "CLAIMS", tmp_path)
     (tmp_path / "x.yml").write_text(f"- {entry}")

@@ -53,6 +53,20 @@ def test_medians_are_in_thousandths_and_ratios_are_paired():
     assert (ratio.value, ratio.low, ratio.high) == pytest.approx((0.3, 0.3, 0.3))
 
 
+def test_a_linear_generator_is_beside_the_principal_components_of_what_it_was_trained_on():
+    zoo, _ = affine_zoo()
+    with ThreadPoolExecutor(1) as executor:
+        held_out = gaps.by_model(zoo, Search(0, 100, 0.1), executor, most=1)["line"][0].held_out
+    fit = zoo.fits["line"][0]
+    x, images = (part.flatten(1) for part in (zoo.images.train[fit.index], zoo.held_out()))
+    kept = torch.linalg.svd(x - x.mean(0)).Vh[:3]
+    rest = (images - x.mean(0)) @ (torch.eye(16) - kept.T @ kept)
+    wanted = held_out.median() / rest.square().mean(1).quantile(0.5)
+    found = gaps.over_components(zoo, "line", held_out)
+    assert found.value == pytest.approx(float(wanted), rel=0.05)
+    assert gaps.over_components(zoo, "line", 3 * held_out).value == pytest.approx(3 * found.value)
+
+
 def test_difficulty_is_the_residual_off_the_principal_components():
     reference = torch.zeros(50, 1, 2, 2)
     reference[:, 0, 0, 0], reference[:, 0, 0, 1] = torch.randn(50), 5 * torch.randn(50)

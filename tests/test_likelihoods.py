@@ -59,6 +59,7 @@ def test_an_encoder_that_is_wrong_is_seen_in_the_sampling_alone():
     torch.testing.assert_close(found.log_p[0], Linear(MATRIX, 0.1).log_p(x), atol=1e-2, rtol=0)
     assert (found.ess < 15).any()
     assert likelihoods.sampling_error(found).value < -0.1
+    assert likelihoods.sampling_error(found).n == 2  # over models
 
 
 def test_every_model_draws_its_own_samples():
@@ -79,6 +80,12 @@ def test_a_gain_is_paired_and_has_two_intervals():
     half = 4.302652729749464 * float(means.std()) / 3**0.5
     assert found.over_models.high == pytest.approx(2.6 + half)
     assert found.higher == 0.8  # images 2, 3, 4, 5 and -1
+
+
+def test_an_image_is_higher_by_any_amount():
+    second = torch.randn(3, 4)
+    found = likelihoods.gain(second + torch.tensor([0.1, 0.5, 2.0, -0.1]), second, seed=0)
+    assert found.higher == 0.75
 
 
 def test_equal_evidences_are_no_gain():

@@ -44,3 +44,10 @@ def test_an_empty_bin_has_no_share_and_no_example():
     assert bins.high.tolist() == [1, 0, 0, 0, 0]
     assert bins.share.tolist() == [0.5, 0, 0, 0, 0]
     assert bins.examples(high) == [(1, 0)]
+
+
+def test_a_bin_of_one_kind_alone_has_no_example():
+    high = torch.tensor([True, False, True])
+    bins = outliers.bins(torch.tensor([0.0, 5.0, 10.0]), high, 3)
+    assert bins.high.tolist() == [1, 0, 1]
+    assert bins.examples(high) == []

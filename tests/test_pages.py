@@ -11,7 +11,7 @@ from lib.study import claims, pages, parameters, runs
 from lib.study.runs import Job
 
 CLAIM = {
-    "claim": "It holds", "where": "section 1", "published": "1", "value": "x", "unit": "nats", "range": [0, None],
+    "claim": "It holds", "kind": "direction", "where": "section 1", "published": "1", "value": "x", "unit": "nats", "range": [0, None],
     "why": "the sign",
 }  # fmt: skip
 

@@ -77,8 +77,24 @@ def test_the_first_images_of_the_wanted_classes_are_found_and_of_others_where_th
 
 
 def test_distances_are_in_output_units():
-    found = pair.distances(images(0.0, 0.5), Pairs(torch.tensor([0]), torch.tensor([1])))
-    torch.testing.assert_close(found, torch.tensor([2.0]))  # four pixels, each by one
+    found = pair.distances(images(0.0, 0.25, 0.5), Pairs(torch.tensor([0, 0]), torch.tensor([1, 2])))
+    torch.testing.assert_close(found, torch.tensor([1.0, 2.0]))  # four pixels, each by a half and by one
+
+
+def test_both_models_are_fitted_on_the_data_by_name(monkeypatch):
+    asked = []
+
+    def fit_all(specs, data_set, device):
+        asked.append((data_set, device))
+        return [fitted(*range(spec.examples or 9)) for spec in specs]
+
+    monkeypatch.setattr(pair, "fit_all", fit_all)
+    data_set = dataset()
+    found = pair.fit(data_set, "cpu", examples=7, steps=3)
+    assert {name: len(fit.index) for name, fit in found.items()} == {"memorised": 7, "well trained": 9}
+    assert len(asked) == 1
+    assert asked[0][0] is data_set
+    assert asked[0][1] == "cpu"
 
 
 def test_pairs_of_one_class_are_chosen_where_there_are_any():

@@ -61,6 +61,27 @@ def test_descents_start_where_searches_do_and_the_better_step_is_taken(executor)
     torch.testing.assert_close(errors[1].median(), searched.median(), rtol=1e-3, atol=0)
 
 
+def test_the_better_step_is_that_of_the_smaller_error_at_the_end(executor, monkeypatch):
+    zoo, _ = affine_zoo()
+    slow, fast = torch.tensor([[3.0], [2.0], [1.0]]), torch.tensor([[9.0], [1.5], [2.0]])
+    rates = []
+
+    def descent(decoder, z, images, rate, checks):
+        rates.append(float(rate[0, 0]))
+        return slow if len(rates) == 1 else fast
+
+    monkeypatch.setattr(searches, "descent", descent)
+    assert torch.equal(searches.descents(zoo, ["line"], HOW, [1, 2, 3], 1, ThreadPoolExecutor(1))["line"], slow)
+
+
+def test_starts_are_as_wide_as_the_search_says():
+    zoo, _ = affine_zoo()
+    fit = zoo.fits["line"][0]
+    narrow, wide = (searches._starts(fit, replace(HOW, start=start), 4000, "cpu") for start in (0.1, 0.5))
+    torch.testing.assert_close(wide, 5 * narrow)
+    assert narrow.std().item() == pytest.approx(0.1 * searches.spread(fit), rel=0.05)
+
+
 def test_distances_are_in_units_of_those_of_the_codes():
     zoo, _ = affine_zoo()
     fit = zoo.fits["line"][0]  # codes N(0, I / 2) in three dimensions: mean squared distance 3 / 2

@@ -5,7 +5,7 @@ import pytest
 import torch
 from zoos import affine_zoo
 
-from lib.measures.transforms import mask, pool
+from lib.measures.transforms import blur, mask, pool, warp
 from lib.protocols.views import compare_under, maps, middle
 from lib.protocols.zoo import Search
 
@@ -23,6 +23,8 @@ def test_the_middle_is_half_of_either_side():
     assert inside.sum() == 4 * 6
     assert inside[2:6, 3:9].all()
     assert middle(5, 5).sum() == 3 * 3
+    assert middle(12, 16)[3:9, 4:12].all()
+    assert middle(12, 16).sum() == 6 * 8
 
 
 def test_maps_show_what_their_names_say():
@@ -31,6 +33,10 @@ def test_maps_show_what_their_names_say():
     assert phi["identity"] is None
     torch.testing.assert_close(phi["means of 4 x 4 pixels"](images), pool(4)(images))
     assert phi["all but the middle"](images).shape == (3, 2, 64 - 16)
+    torch.testing.assert_close(phi["turned by 15°"](images), warp(15.0)(images))
+    torch.testing.assert_close(phi["blur, 2 pixels"](images), blur(2.0)(images))
+    tall = torch.rand(2, 1, 8, 4)
+    torch.testing.assert_close(maps(8, 4)["all but the middle"](tall), tall[..., ~middle(8, 4)])
     changed = images.clone()
     changed[..., 2:6, 2:6] = 0.5
     torch.testing.assert_close(phi["all but the middle"](images), phi["all but the middle"](changed))
@@ -64,7 +70,9 @@ def test_the_two_sides_are_compared_by_errors_of_the_whole_image(executor):
     train, test = (
         expected(images, matrix, keep) for images in (zoo.trained_on("line", count=12), zoo.held_out(count=12))
     )
-    (view,) = compare_under(zoo, ["line"], HOW, {"some": mask(keep)}, 12, executor).values()
+    one = zoo.fits["line"][0]
+    first = replace(zoo, fits={"line": [one, replace(one, generator=lambda z: 0 * zoo.held_out())]})  # not asked
+    (view,) = compare_under(first, ["line"], HOW, {"some": mask(keep)}, 12, executor).values()
     assert view.sides.gap == pytest.approx(float(1 - train.quantile(0.5) / test.quantile(0.5)), rel=1e-3)
     assert view.sides.interval.n == 24
 

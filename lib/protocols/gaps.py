@@ -175,6 +175,22 @@ def difficulty(reference: Images, components: int, seed: int) -> Callable[[Image
     return log_error
 
 
+def over_components(zoo: Zoo, row: str, errors: Float[Tensor, " images"]) -> Estimate:
+    """How well a generator makes what it has not seen: its median error over that of principal components.
+
+    They are as many as it has latents, and of its own training images. A generator above one has learnt less than a
+    linear map would; that it does not tell training images from others is no evidence that it did not memorise.
+
+    Args:
+        zoo: the models and their images.
+        row: the model is the first of this row.
+        errors: its errors of the held-out images.
+    """
+    fit = zoo.fits[row][0]
+    linear = difficulty(zoo.images.train[fit.index], len(fit.prior.loc), zoo.seed)
+    return ratio_of_medians(errors, linear(zoo.held_out()).exp(), zoo.seed)
+
+
 def regress_out(sides: Sides, predictor: Sides) -> Sides:
     """The errors without what a straight line in the difficulty of the images explains of their logarithm.
 

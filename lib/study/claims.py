@@ -1,14 +1,17 @@
 """What was published, what this run found, and what follows: the lines of the scorecard.
 
 ``book/claims`` lists the claims, a file for each notebook. The verdict follows from the interval alone: inside the
-accepted range the claim reproduced, wholly outside it did not, across the border it is undecided.
+accepted range the claim reproduced, wholly outside it did not, across the border it is undecided; and a model below its
+bar decides nothing. Ranges are frozen in ``ranges.lock``.
 """
 
+import hashlib
 import json
 import math
 import resource
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,9 +30,20 @@ CLAIMS = ROOT / "book" / "claims"
 VERDICTS = {
     "reproduced": "✔ reproduced",
     "did not reproduce": "✘ did not reproduce",
+    "holds": "✔ holds",
+    "does not hold": "✘ does not hold",
     "undecided": "? undecided",
+    "not testable": "○ not testable",
     "not run": "– not run",
 }
+KINDS = {
+    "direction": ("reproduced", "did not reproduce"),
+    "size": ("reproduced", "did not reproduce"),
+    "identity": ("holds", "does not hold"),
+    "ours": ("holds", "does not hold"),
+}
+"""What a claim is, and what its verdicts are called: the sign or the order that was published; a number that was; what
+mathematics says, which cannot fail but by a mistake; and what was not published, such as a control."""
 
 
 class Claim(NamedTuple):
@@ -39,6 +53,8 @@ class Claim(NamedTuple):
     value: str
     """name of the notebook's value that decides"""
     claim: str
+    kind: str
+    """one of :data:`KINDS`"""
     where: str
     published: str
     unit: str
@@ -47,13 +63,15 @@ class Claim(NamedTuple):
     high: float
     why: str
     """why that range"""
+    bar: str = ""
+    """name of a value that must be at most one, or the model is too bad to decide anything; none by default"""
 
 
 def claims(notebook: str) -> list[Claim]:
     """The claims of a notebook; none if it has no file of them.
 
     Raises:
-        ValueError: an entry with other fields than those of :class:`Claim`, or an empty range.
+        ValueError: an entry with other fields than those of :class:`Claim`, an unknown kind, or an empty range.
     """
     path, listed = CLAIMS / f"{notebook}.yml", []
     for entry in yaml.safe_load(path.read_text()) if path.exists() else []:
@@ -61,21 +79,45 @@ def claims(notebook: str) -> list[Claim]:
             math.inf * sign if end is None else float(end)
             for sign, end in zip((-1, 1), entry.pop("range"), strict=True)
         )
-        if set(entry) != set(Claim._fields) - {"notebook", "low", "high"} or not low < high:
+        wanted = set(Claim._fields) - {"notebook", "low", "high", "bar"}
+        if set(entry) - {"bar"} != wanted or not low < high or entry["kind"] not in KINDS:
             raise ValueError(
-                f"{path.name}: {entry} needs exactly {', '.join(Claim._fields[1:-3])}, range: [low, high], why"
+                f"{path.name}: {entry} needs exactly {', '.join(Claim._fields[1:-4])}, range: [low, high], why, and a "
+                f"bar if there is one; kinds: {', '.join(KINDS)}"
             )
         listed.append(Claim(notebook, **entry, low=low, high=high))
     return listed
 
 
-def verdict(claim: Claim, ours: Estimate | None) -> str:
-    """``reproduced``, ``did not reproduce``, ``undecided``, or ``not run`` without a value."""
-    if ours is None:
+def verdict(claim: Claim, values: Mapping[str, Estimate | float]) -> str:
+    """A key of :data:`VERDICTS`, of the values of a run: the whole interval decides, and the bar where there is one."""
+    ours, bar = (as_estimate(values.get(name)) for name in (claim.value, claim.bar))
+    if ours is None or (claim.bar and bar is None):
         return "not run"
+    if bar is not None and bar.high > 1:
+        return "not testable"
+    yes, no = KINDS[claim.kind]
     if claim.low <= ours.low and ours.high <= claim.high:
-        return "reproduced"
-    return "did not reproduce" if ours.high < claim.low or claim.high < ours.low else "undecided"
+        return yes
+    return no if ours.high < claim.low or claim.high < ours.low else "undecided"
+
+
+def totals(decided: Iterable[tuple[str, str]]) -> pd.DataFrame:
+    """How many claims of each kind have each verdict, from kinds and verdicts; kinds are never added up."""
+    counts = Counter(decided)
+    columns = [name for name in VERDICTS if any(counts[kind, name] for kind in KINDS)]
+    rows = [[kind, *(counts[kind, name] or None for name in columns)] for kind in KINDS]
+    return tables.rows(["kind of claim", *(VERDICTS[name] for name in columns)], rows)
+
+
+def locked(notebook: str) -> list[str]:
+    """The lines of the file of frozen ranges for a notebook's claims: a digest of what decides, and what it is of."""
+    lines = []
+    for claim in claims(notebook):
+        decides = [claim.notebook, claim.value, claim.kind, claim.low, claim.high, claim.bar]
+        digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+        lines.append(f"{digest}  {claim.notebook} {claim.value} {_range(claim)}")
+    return lines
 
 
 def frame(notebook: str, values: Mapping[str, Estimate | float]) -> pd.DataFrame:
@@ -96,7 +138,7 @@ def conclude(
     return table(notebook, values)
 
 
-COLUMNS = ("claim", "published", "ours", "95 % interval", "accepted", "verdict")
+COLUMNS = ("claim", "kind", "published", "ours", "95 % interval", "accepted", "verdict")
 
 
 def _row(claim: Claim, values: Mapping[str, Estimate | float]) -> list[str]:
@@ -106,10 +148,9 @@ def _row(claim: Claim, values: Mapping[str, Estimate | float]) -> list[str]:
         counted = f" (n = {ours.n}" + (f", {ours.missing} without a value)" if ours.missing else ")") if ours.n else ""
         middle = f"{number(ours.value)} {claim.unit}{counted}"
         interval = f"[{number(ours.low)}, {number(ours.high)}]" if ours.n else "–"
-    accepted = f"{_range(claim)}: {claim.why}"
-    return [
-        f"{claim.claim} ({claim.where})", claim.published, middle, interval, accepted, VERDICTS[verdict(claim, ours)]
-    ]  # fmt: skip
+    accepted = f"{_range(claim)}: {claim.why}" + (f"; if {claim.bar} ≤ 1" if claim.bar else "")
+    said = VERDICTS[verdict(claim, values)]
+    return [f"{claim.claim} ({claim.where})", claim.kind, claim.published, middle, interval, accepted, said]
 
 
 def estimates(record: Mapping[str, Mapping]) -> dict[str, Estimate]:

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -42,16 +41,15 @@ def render_one(run: tuple[Job, dict], output: Path) -> Path:
 
 def scorecard(records: Mapping[str, dict]) -> str:
     """The scorecard as Markdown: every claim of every notebook, decided by its run."""
-    parts, counts = [], Counter()
+    parts, decided = [], []
     for path in parameters.notebooks():
         values = claims.estimates(records.get(path.stem, {}))
         listed = claims.frame(path.stem, values)
         if len(listed):
-            counts.update(listed["verdict"])
+            decided += [(claim.kind, claims.verdict(claim, values)) for claim in claims.claims(path.stem)]
             parts += [f"## {title(path)}", f"{{doc}}`../notebooks/{path.stem}`", tables.markdown(listed)]
-    total = ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims.VERDICTS.values() if counts[verdict])
     intro = (ROOT / "book" / "scorecard.md").read_text()
-    return "\n\n".join([intro, f"**In this build:** {total}.", *parts, ""])
+    return "\n\n".join([intro, "In this build:", tables.markdown(claims.totals(decided)), *parts, ""])
 
 
 def execution(runs: Sequence[tuple[Job, dict]]) -> str:
