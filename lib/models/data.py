@@ -145,5 +145,8 @@ def _derived(again: Callable, derive: Callable, *arguments: object, **options: o
 
 
 def _digest(*content: Tensor) -> str:
-    parts = [repr(tuple(part.shape)).encode() + part.numpy().tobytes() for part in content]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    digest = hashlib.sha256()
+    for part in content:
+        digest.update(repr(tuple(part.shape)).encode())
+        digest.update(part.contiguous().numpy())
+    return digest.hexdigest()

@@ -177,6 +177,8 @@ def folder(path: Path, size: int | None) -> Sides:
         images.append(x)
         labels.append(np.full(len(x), classes.index(str(file.parent.relative_to(path)))) if own is None else own)
     x, y = torch.cat(images).contiguous(), torch.from_numpy(np.concatenate(labels).astype(np.int64))
+    images.clear()  # there is one copy of all images from here on
+    del array
     if len(x) < 14:
         raise DataError(f"{path} holds {len(x)} images; at least 14 are needed to have a test set")
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(x)))
@@ -230,7 +232,9 @@ def _images(array: np.ndarray, file: Path) -> np.ndarray:
         raise DataError(
             f"{file}: expected numbers [n, height, width] or with channels last, got {array.dtype} {array.shape}"
         )
-    array = array.astype(np.float32) / (1 if array.dtype.kind == "f" else 255)
+    scale = 1 if array.dtype.kind == "f" else 255
+    array = array.astype(np.float32)
+    array /= scale  # in place: a data set may be half of the memory
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
         raise DataError(f"{file}: values must be integers in 0..255 or floats in [0, 1]")
     return array
