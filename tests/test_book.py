@@ -13,6 +13,7 @@ import nbformat
 import pytest
 from playwright.sync_api import sync_playwright
 
+from lib.measures.intervals import number
 from lib.study import claims, pages, parameters
 
 DPI = 200  # of lib.study.figures.style
@@ -191,6 +192,15 @@ def test_pages_fit_a_phone_and_follow_the_scheme(looks):
     assert [key for key, look in looks.items() if look["scrollWidth"] > key[1]] == []
     light = {key for key, look in looks.items() if min(look["background"]) > 200}
     assert light == {key for key in looks if key[2] == "light"}
+
+
+def test_the_front_page_shows_two_models_with_the_numbers_of_the_runs(visit, smoke_runs):
+    page = visit("book/index.html")
+    assert page.locator("main figure img").get_attribute("alt").startswith("Two strips of digits")
+    text = page.locator("main").inner_text()
+    assert "[[" not in text
+    values = next(record["values"] for job, record in smoke_runs if job.notebook.stem == "line_densities")
+    assert number(values["dip_memorised"]["value"]) in text
 
 
 def test_search_finds_the_dip(visit):

@@ -13,7 +13,7 @@ import nbformat
 import yaml
 
 from lib.models.data import ROOT
-from lib.study import claims, parameters, processes, tables
+from lib.study import claims, front, parameters, processes, tables
 from lib.study.runs import Job
 
 HTML = ROOT / "_build" / "html"
@@ -157,11 +157,16 @@ def _stage(runs: Sequence[tuple[Job, dict]], toc: dict, sources: Path) -> None:
     """Sources at the paths that they have in the repository, so that the buttons of a page point at them."""
     shutil.copytree(ROOT / "book", sources / "book")
     (sources / "notebooks").mkdir()
-    for job, record in runs:
-        nbformat.write(page(job, record), sources / "notebooks" / job.notebook.name)
+    made = {job.notebook.stem: page(job, record) for job, record in runs}
+    for name, content in made.items():
+        nbformat.write(content, sources / "notebooks" / f"{name}.ipynb")
     for name in _chapters(toc) - {job.notebook.stem for job, _ in runs}:
         _stage_source(parameters.find(name), sources / "notebooks")
     records = {job.notebook.stem: record for job, record in runs}
+    index, content = front.with_picture((ROOT / "book" / "index.md").read_text(), made)
+    (sources / "book" / "index.md").write_text(front.numbers(index, records))
+    if content:
+        (sources / "book" / "front.png").write_bytes(content)
     (sources / "book" / "scorecard.md").write_text(scorecard(records))
     (sources / "book" / "execution.md").write_text(execution(runs))
     (sources / "book" / "results.json").write_text(json.dumps(records, indent=1))

@@ -1,0 +1,48 @@
+"""The first page: its numbers and its picture are those of the runs, its words are not."""
+
+import base64
+import re
+from collections.abc import Mapping
+
+import nbformat
+
+from lib.study import claims
+
+VALUE = re.compile(r"\[\[(\w+)\]\]")
+PICTURE = re.compile(r"<!-- picture (\w+) ([\w-]+) -->")
+
+
+def numbers(text: str, records: Mapping[str, dict]) -> str:
+    """A text in which every ``[[value]]`` is the estimate of that name, from whatever section has it, or "not run"."""
+    known = {name: value for record in records.values() for name, value in claims.estimates(record).items()}
+    return VALUE.sub(lambda place: str(known.get(place[1], "not run")), text)
+
+
+def picture(notebook: nbformat.NotebookNode, name: str) -> tuple[bytes, str]:
+    """A figure of a notebook that was run: PNG, and the text that stands for it.
+
+    Raises:
+        StopIteration: the notebook has no figure of that name.
+    """
+    cells = (cell for cell in notebook.cells if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name)
+    output = next(output for output in next(cells).outputs if "image/png" in output.get("data", {}))
+    return base64.b64decode(output.data["image/png"]), output.metadata["image/png"]["alt"]
+
+
+def with_picture(text: str, notebooks: Mapping[str, nbformat.NotebookNode]) -> tuple[str, bytes | None]:
+    """A text in which ``<!-- picture SECTION FIGURE -->`` is that figure as ``front.png``, and the file's content.
+
+    What follows up to an empty line is its caption. Both go where the section was not run.
+    """
+    place = PICTURE.search(text)
+    if place is None:
+        return text, None
+    caption, _, rest = text[place.end() :].lstrip("\n").partition("\n\n")
+    before = text[: place.start()]
+    if place[1] not in notebooks:
+        return before + rest, None
+    content, alt = picture(notebooks[place[1]], place[2])
+    block = (
+        f"```{{figure}} front.png\n:name: fig-front\n:alt: {alt}\n:class: pixels\n:width: 100%\n\n{caption}\n```\n\n"
+    )
+    return before + block + rest, content
