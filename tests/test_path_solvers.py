@@ -32,6 +32,13 @@ def test_solvers_agree_with_great_circles(solved):
     torch.testing.assert_close(solved.alike, exact, rtol=2e-3, atol=0)
 
 
+def test_seconds_are_of_one_pair(monkeypatch):
+    took = iter((3.0, 6.0, 12.0))
+    monkeypatch.setattr(path_solvers, "_timed", lambda work: (work(), next(took)))
+    found = path_solvers.solve(sphere, sphere, CODES, PAIRS, slow=2, neighbours=3)
+    assert found.seconds == {"energy": 1.5, "equation": 3.0, "helped": 6.0}
+
+
 def test_straight_lines_and_graphs_are_upper_bounds(solved):
     exact = arc(*CODES[PAIRS])
     assert (solved.straight > exact * (1 - 1e-3)).all()
