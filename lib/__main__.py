@@ -73,7 +73,6 @@ def book(preset: str, jobs: int, device: str, scheduler: str) -> None:
 
     Example: python -m lib book --preset quick --jobs 2
     """
-    parameters.check_scheduler(scheduler)
     todo = runs.jobs(preset, {"device": device, "scheduler": scheduler})
     started = time.monotonic()
     where = f"on {scheduler}" if scheduler else f"{jobs} side by side"

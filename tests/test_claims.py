@@ -51,7 +51,7 @@ def test_a_model_below_its_bar_decides_nothing(bar, expected):
 
 def test_kinds_are_counted_apart():
     decided = [("size", "reproduced"), ("size", "undecided"), ("ours", "holds"), ("size", "reproduced")]
-    found = claims.totals(decided)
+    found = claims.totals((kind, claims.VERDICTS[verdict]) for kind, verdict in decided)
     assert list(found.columns) == ["kind of claim", "✔ reproduced", "✔ holds", "? undecided"]
     assert found.to_numpy().tolist() == [
         ["direction", None, None, None], ["size", 2, None, 1], ["identity", None, None, None], ["ours", None, 1, None],
@@ -63,14 +63,14 @@ def test_no_range_was_changed_without_saying_so():
     lines = (ROOT / "book" / "claims" / "ranges.lock").read_text().splitlines()
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d  [0-9a-f]{16}  .+", line) for line in lines)
     frozen = {line.split("  ", 1)[1] for line in lines}
-    now = {line for path in notebooks() for line in claims.locked(path.stem)}
+    now = {line for path in notebooks() for line in claims.frozen(path.stem)}
     assert sorted(now ^ frozen) == []
 
 
 def test_the_digest_of_a_range_is_of_what_decides_and_not_of_words(monkeypatch):
     def digest(**changed):
         monkeypatch.setattr(claims, "claims", lambda notebook: [claim()._replace(**changed)])
-        return claims.locked("x")[0].split()[0]
+        return claims.frozen("x")[0].split()[0]
 
     assert digest() == digest(claim="Other words", why="another reason", published="2")
     assert (

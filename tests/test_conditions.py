@@ -70,7 +70,7 @@ sys.exit(bad > 0)
 """
 
 
-def test_whatever_is_accepted_can_be_set_up(capsys):
+def test_whatever_is_accepted_can_be_set_up():
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-2000:]
     assert int(run.stdout.split()[-4]) > 60

@@ -105,12 +105,12 @@ def verdict(claim: Claim, values: Mapping[str, Estimate | float]) -> str:
 def totals(decided: Iterable[tuple[str, str]]) -> pd.DataFrame:
     """How many claims of each kind have each verdict, from kinds and verdicts; kinds are never added up."""
     counts = Counter(decided)
-    columns = [name for name in VERDICTS if any(counts[kind, name] for kind in KINDS)]
+    columns = [name for name in VERDICTS.values() if any(counts[kind, name] for kind in KINDS)]
     rows = [[kind, *(counts[kind, name] or None for name in columns)] for kind in KINDS]
-    return tables.rows(["kind of claim", *(VERDICTS[name] for name in columns)], rows)
+    return tables.rows(["kind of claim", *columns], rows)
 
 
-def locked(notebook: str) -> list[str]:
+def frozen(notebook: str) -> list[str]:
     """The lines of the file of frozen ranges for a notebook's claims: a digest of what decides, and what it is of."""
     lines = []
     for claim in claims(notebook):

@@ -46,7 +46,7 @@ def scorecard(records: Mapping[str, dict]) -> str:
         values = claims.estimates(records.get(path.stem, {}))
         listed = claims.frame(path.stem, values)
         if len(listed):
-            decided += [(claim.kind, claims.verdict(claim, values)) for claim in claims.claims(path.stem)]
+            decided += zip(listed["kind"], listed["verdict"], strict=True)
             parts += [f"## {title(path)}", f"{{doc}}`../notebooks/{path.stem}`", tables.markdown(listed)]
     intro = (ROOT / "book" / "scorecard.md").read_text()
     return "\n\n".join([intro, "In this build:", tables.markdown(claims.totals(decided)), *parts, ""])
