@@ -15,7 +15,7 @@ import click
 from tqdm import tqdm
 
 from lib.models import data
-from lib.study import cluster, pages, parameters, runs, sweeps
+from lib.study import cluster, pages, parameters, runs, stability, sweeps
 
 Given = tuple[tuple[str, str], ...]
 
@@ -125,6 +125,26 @@ def sweep(notebook: str, given: Given, preset: str, jobs: int, scheduler: str) -
     click.echo(f"table:  {table}\nfigure: {figure}")
 
 
+@main.command("stability")
+@click.argument("notebooks", nargs=-1)
+@click.option("--seeds", default="0,1,2", show_default=True, help="At least two seeds, separated by commas.")
+@preset_option
+@jobs_option
+@scheduler_option
+def stability_(notebooks: tuple[str, ...], seeds: str, preset: str, jobs: int, scheduler: str) -> None:
+    """Run the book, or some notebooks, with several seeds, and count the intervals and verdicts that disagree.
+
+    Example: python -m lib stability decay line_densities --seeds 0,1,2
+    """
+    todo = stability.jobs(preset, [parameters.find(name).stem for name in notebooks], _seeds(seeds))
+    made = _execute_all([_scheduled(job, scheduler) for same in todo.values() for job in same], jobs, scheduler, "run")
+    done = {job.record: record for job, record in made}
+    records = {seed: {job.notebook.stem: done[job.record] for job in same} for seed, same in todo.items()}
+    text, *files = stability.write(records, runs.RUNS / preset / f"stability-{seeds}")
+    click.echo(text)
+    click.echo("tables: " + ", ".join(map(str, files)))
+
+
 @main.command("data")
 @click.argument("dataset", default="mnist")
 @click.option("--data-dir", default=str(data.ROOT / "data"), help="The folder of data sets that have a name.")
@@ -170,6 +190,13 @@ def _named(given: Given) -> dict[str, str]:
     if len(set(names)) < len(names):
         raise parameters.Refused(f"a parameter was given twice: {', '.join(names)}")
     return dict(given)
+
+
+def _seeds(text: str) -> list[int]:
+    found = text.split(",")
+    if len(found) < 2 or len(set(found)) < len(found) or not all(seed.isdecimal() and seed.isascii() for seed in found):
+        raise parameters.Refused(f"seeds={text} is impossible; accepted: at least two whole numbers such as 0,1,2")
+    return list(map(int, found))
 
 
 def _line(job: runs.Job, record: dict) -> str:

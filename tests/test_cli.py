@@ -33,7 +33,7 @@ def test_list_shows_chapters_parameters_ranges_and_minutes(call):
         assert expected in text
 
 
-@pytest.mark.parametrize("name", ["list", "book", "run", "sweep", "data"])
+@pytest.mark.parametrize("name", ["list", "book", "run", "sweep", "stability", "data"])
 def test_every_command_has_help_with_an_example(call, name):
     code, text = call(name, "--help")
     assert code == 0
@@ -53,6 +53,11 @@ def test_every_command_has_help_with_an_example(call, name):
             ["run", "decay", "-p", "device", "cuda:77"],
             "device 'cuda:77' is not available here, or has no float64; accepted: auto, cpu",
         ),
+        (["stability", "--seeds", "0"], "seeds=0 is impossible; accepted: at least two whole numbers such as 0,1,2"),
+        (["stability", "--seeds", "0,0"], "seeds=0,0 is impossible"),
+        (["stability", "--seeds", "0,x"], "seeds=0,x is impossible"),
+        (["stability", "dekay"], "unknown notebook 'dekay'"),
+        (["stability", "decay", "--seeds", f"0,{2**64}"], f"seed={2**64} is impossible"),
         (["sweep", "decay"], "a sweep needs at least one -p NAME A,B,C"),
         (["sweep", "decay", "-p", "rank", "5,x"], "rank must be of type int, got 'x'"),
         (["book", "--preset", "huge"], "unknown preset 'huge'; accepted: paper, quick, smoke"),
