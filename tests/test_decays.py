@@ -1,10 +1,16 @@
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from conftest import affine, sphere
+from torch.distributions import Normal
 
 from lib.measures.paths import decay_by_radius
+from lib.models.convolutional import Convolutional, ConvVAEFit
+from lib.models.data import Dataset
 from lib.protocols import decays
 
 SETTINGS = {"radii": (0.5, 1.0), "reach": 50.0}
@@ -112,3 +118,44 @@ def test_separation_is_one_where_every_point_of_the_memorised_model_decays_more(
     mixed = decays.separation(torch.tensor([0.0, 2.0, 4.0, 6.0]), torch.tensor([1.0, 3.0, 5.0, 7.0]), seed=0)
     assert mixed.value == pytest.approx(10 / 16)
     assert mixed.low < mixed.value < mixed.high
+
+
+class Still(NamedTuple):
+    """A stand-in for a network whose codes are its images, two latents each, and whose generator is given."""
+
+    generate: Callable
+
+    def parameters(self):
+        return iter([torch.zeros(1)])
+
+    def encode(self, x):
+        return Normal(x.flatten(1), 1.0)
+
+
+def fitted(decoder, count):
+    return ConvVAEFit(Convolutional(count), torch.arange(count), torch.zeros(1), Still(decoder))
+
+
+def test_both_models_of_a_pair_are_measured_at_points_of_their_own():
+    train = torch.rand(8, 1, 1, 2)
+    data = Dataset("planted", train, torch.zeros(8, dtype=torch.long), train, torch.zeros(8, dtype=torch.long), "")
+    matrix = torch.diag(torch.tensor([2.0, 1.0]))
+    fits = {
+        "memorised": fitted(lambda z: z @ matrix, 3),
+        "well trained": fitted(lambda z: z @ matrix / 2, 8),
+    }
+    how = {"directions": [0, 1], "smallest": 0.1, "rank": 2, "reach": 50.0, "radii": (0.5, 1.0)}
+    found = decays.of_pair(fits, data, 5, **how)
+    assert {name: len(each.mean) for name, each in found.items()} == {"memorised": 3, "well trained": 5}
+    for name, sigma in (("memorised", (2, 1)), ("well trained", (1, 0.5))):
+        expected = {"mean": -0.75 / sigma[0] ** 2, "smallest": -0.1 / sigma[0] ** 2, "others": -0.75 / sigma[1] ** 2}
+        for what, value in expected.items():
+            torch.testing.assert_close(getattr(found[name], what), torch.full_like(found[name].mean, value))
+        # Two latent units travel 2 σ, over which the prior alone falls by four nats.
+        torch.testing.assert_close(found[name].last, torch.full_like(found[name].mean, -4 / (2 * sigma[1])))
+    assert decays.of_pair(fits, data, 5, **(how | {"directions": [0]}))["memorised"].others is None
+
+
+def test_what_decays_more_is_told_apart():
+    assert decays.told_apart(np.array([-3.0, -2.0]), np.array([-1.0, 0.0])) == 1
+    assert decays.told_apart(np.array([-1.0, 0.0]), np.array([-1.0, 0.0])) == 0.5

@@ -1,9 +1,14 @@
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Normal
 
+from lib.models.convolutional import Convolutional, ConvVAEFit
+from lib.models.data import Dataset
 from lib.protocols import dimensions
 from lib.protocols.dimensions import Halves
 
@@ -106,3 +111,29 @@ def test_mean_and_deviation_are_over_random_halves(monkeypatch):
     halves = [np.random.default_rng([4, half]).permutation(10)[:5].mean() for half in range(3)]
     assert found == pytest.approx((np.mean(halves), np.std(halves, ddof=1)))
     assert str(Halves(1.2345, 0.5)) == "1.2 ± 0.5"
+
+
+def test_the_numbers_of_a_planted_cloud():
+    mean = torch.randn(200, 4) * torch.tensor([1.0, 0.5, 0.11, 0.01])
+    spectrum = torch.tensor([[2.0, 0.9, 0.22, 0.1], [1.0, 0.5, 0.11, 0.05]])
+    cloud = dimensions.Cloud(Normal(mean, torch.ones_like(mean)), spectrum, torch.zeros(200, dtype=torch.long))
+    found = dimensions.numbers(cloud, 0.1, 2)
+    assert found.dimension.tolist() == [3, 3]
+    assert found.higher.tolist() == [2, 2]
+    torch.testing.assert_close(found.log_size, spectrum[:, :2].log().mean(1))
+    assert found.cloud.tolist() == [3]
+
+
+def test_clouds_are_of_the_own_training_images(monkeypatch):
+    class Given(NamedTuple):
+        generate: Callable
+
+    network = Given(lambda z: z * torch.tensor([1.0, 3.0]))
+    fit = ConvVAEFit(Convolutional(2, seed=4), torch.tensor([1, 3]), torch.zeros(1), network)
+    monkeypatch.setattr(dimensions.pair, "posterior", lambda fit, images: Normal(images.flatten(1), 1.0))
+    train = torch.arange(8.0).reshape(4, 1, 1, 2)
+    data = Dataset("planted", train, torch.tensor([5, 6, 7, 8]), train, torch.zeros(4, dtype=torch.long), "")
+    found = dimensions.of_models({"one": fit}, data, 9)["one"]
+    assert found.labels.tolist() == [6, 8]
+    torch.testing.assert_close(found.posterior.mean, train[[1, 3]].flatten(1))
+    torch.testing.assert_close(found.spectrum, torch.tensor([[3.0, 1.0], [3.0, 1.0]]))

@@ -1,4 +1,6 @@
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ from conftest import affine, sphere
 
 from lib.measures.density import log_prior
 from lib.measures.paths import dip
+from lib.models.convolutional import Convolutional, ConvVAEFit
 from lib.protocols import dips
+from lib.protocols.pair import Case, Pairs
 
 MERIDIAN = torch.tensor([[0.2, 0.5]]), torch.tensor([[1.4, 0.5]])  # by polar angle; halfway is 0.8
 
@@ -107,9 +111,29 @@ def test_neighbours_of_codes_are_other_codes():
 
 
 def test_the_ratio_of_sizes_ignores_signs():
-    first, second = np.array([[1.0, 3.0], [4.0, 4.0]]), np.array([[-4.0, -4.0], [1.0, 3.0]])
-    assert dips.size_ratio(first, second).tolist() == [0.5, 2]
-    assert dips.size_ratio(first, second, axis=0).tolist() == [5 / 3, 7]
+    first, second = np.array([1.0, 3.0]), np.array([-4.0, -4.0, -1.0])
+    assert dips.log_size_ratio(first, second) == pytest.approx(math.log(2 / 3))
+    assert dips.log_size_ratio(second, first) == pytest.approx(math.log(3 / 2))
+
+
+class Given(NamedTuple):
+    """A stand-in for a network: all that is asked of it is its generator."""
+
+    generate: Callable
+
+
+def fitted(decoder):
+    return ConvVAEFit(Convolutional(1), torch.tensor([0]), torch.zeros(1), Given(decoder))
+
+
+def test_every_case_is_measured_in_its_own_model():
+    fits = {"memorised": fitted(sphere), "well trained": fitted(affine(6, 3)[0])}
+    pairs = Pairs(torch.tensor([0]), torch.tensor([1]))
+    z0, z1 = torch.randn(2, 4, 3)
+    cases = {"a": Case("memorised", pairs, *MERIDIAN), "b": Case("well trained", pairs, z0, z1)}
+    found = dips.of_cases(fits, cases, n=2049)
+    assert found["a"].middle.z[0, 0].item() == pytest.approx(0.8, abs=1e-6)
+    torch.testing.assert_close(dips.parts(found["b"], 3).total, -(z0 - z1).square().sum(1) / 4)
 
 
 def test_a_straight_image_is_a_crossfade_and_a_great_circle_is_not():

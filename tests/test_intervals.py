@@ -5,7 +5,18 @@ from conftest import defaults
 from scipy.stats import beta, bootstrap, cauchy
 
 from lib.measures import intervals
-from lib.measures.intervals import Estimate, difference, estimate, mean_of_few, number, paired, share
+from lib.measures.intervals import (
+    Estimate,
+    by_model,
+    difference,
+    difference_of_means,
+    estimate,
+    mean_of_few,
+    number,
+    over_models,
+    paired,
+    share,
+)
 
 
 def test_the_interval_of_a_normal_mean_is_the_textbooks():
@@ -187,6 +198,38 @@ def test_two_cases_have_the_interval_of_a_cauchy_distribution():
 def test_one_case_or_one_that_is_not_finite_has_no_interval(cases):
     with pytest.raises(ValueError, match="at least 2 cases, all finite"):
         mean_of_few(torch.tensor(cases))
+
+
+def test_an_interval_over_models_is_that_of_their_statistics_and_counts_models():
+    models = [torch.tensor([0.0, 2.0, torch.nan]), torch.tensor([2.0]), torch.tensor([3.0, 3.0, 3.0, 3.0])]
+    found = over_models(np.mean, models)
+    assert found == mean_of_few(torch.tensor([1.0, 2.0, 3.0]))._replace(missing=1)
+    assert by_model(np.max, models) == [2, 2, 3]
+
+
+def test_a_statistic_of_two_columns_is_taken_model_by_model():
+    first, second = [torch.tensor([1.0, 3.0]), torch.tensor([5.0])], [torch.tensor([1.0]), torch.tensor([0.0, 2.0])]
+    assert by_model(difference_of_means, first, second) == [1, 4]
+    assert over_models(difference_of_means, first, second) == mean_of_few(torch.tensor([1.0, 4.0]))
+    with pytest.raises(ValueError, match="zip"):
+        over_models(difference_of_means, first, second[:1])
+
+
+def test_models_that_differ_are_covered_and_points_alone_do_not_cover_them():
+    """Models whose means are normal about zero: the t interval over models holds zero in 95 % of the cases."""
+    rng, over, within = torch.Generator().manual_seed(0), [], []
+    for _ in range(500):
+        models = torch.randn(4, 1, generator=rng) + 0.3 * torch.randn(4, 30, generator=rng)
+        found, one = over_models(np.mean, list(models)), mean_of_few(models[0])
+        over.append(found.low < 0 < found.high)
+        within.append(one.low < 0 < one.high)
+    assert sum(over) / 500 == pytest.approx(0.95, abs=0.03)
+    assert sum(within) / 500 < 0.2
+
+
+def test_an_estimate_under_a_function_keeps_the_order_of_its_ends():
+    assert Estimate(1.0, 0.0, 2.0, 9, 1).under(lambda x: 2 * x) == (2, 0, 4, 9, 1)
+    assert Estimate(1.0, 0.0, 2.0, 9).under(lambda x: -x) == (-1, -2, 0, 9, 0)
 
 
 def test_a_median_among_equal_values_has_an_interval():

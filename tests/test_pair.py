@@ -97,6 +97,42 @@ def test_both_models_are_fitted_on_the_data_by_name(monkeypatch):
     assert asked[0][1] == "cpu"
 
 
+def test_repeats_differ_by_their_seeds_and_the_first_is_the_pair_itself(monkeypatch):
+    specs = []
+
+    def fit_all(wanted, *_):
+        specs.append(wanted)
+        return [fitted(0) for _ in wanted]
+
+    monkeypatch.setattr(pair, "fit_all", fit_all)
+    found = pair.repeats(dataset(), "cpu", 3, seed=5, examples=2, steps=4)
+    assert [list(each) for each in found] == [["memorised", "well trained"]] * 3
+    assert [[spec.examples for spec in each] for each in specs] == [[2, 0]] * 3
+    seeds = [each[0].seed for each in specs]
+    assert seeds[0] == 5
+    assert len(set(seeds)) == 3
+    assert all(each[0].seed == each[1].seed for each in specs)
+
+
+def test_the_third_case_has_the_pairs_of_the_first_in_the_model_of_the_second():
+    few, many = fitted(0, 1), fitted(0, 1, 2, 3)
+    many.model.weight.requires_grad_(False)
+    cases = pair.cases({"memorised": few, "well trained": many}, dataset(), 9)
+    assert [case.model for case in cases.values()] == ["memorised", "well trained", "well trained"]
+    assert list(cases)[2] == pair.SAME_PAIRS
+    assert cases[pair.SAME_PAIRS].pairs is cases["memorised"].pairs
+    assert cases["memorised"].pairs.points.tolist() == [0, 1]
+    assert cases["well trained"].pairs.neighbours.tolist() == [3, 3, 1, 0]
+    torch.testing.assert_close(cases["memorised"].start[:, 0], torch.tensor([-1.0, 0.0]))
+    torch.testing.assert_close(cases["memorised"].end[:, 0], torch.tensor([0.0, -1.0]))
+
+
+def test_the_nearest_pair_of_one_class_is_not_the_nearest_of_all():
+    x, labels = images(0.0, 0.1, 0.5, 0.8), torch.tensor([0, 1, 1, 0])
+    pairs = Pairs(torch.tensor([0, 3, 1]), torch.tensor([1, 0, 2]))
+    assert pair.nearest_of_one_class(x, labels, pairs) == 2
+
+
 def test_pairs_of_one_class_are_chosen_where_there_are_any():
     labels = torch.tensor([0, 1, 0, 1])
     first = torch.tensor([0, 0, 1])

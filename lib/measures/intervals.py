@@ -1,7 +1,7 @@
 """The uncertainty of a statistic: a value, its bootstrap interval, and what had to be left out of it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, SupportsFloat
 
 import numpy as np
@@ -29,6 +29,16 @@ class Estimate(NamedTuple):
     def __str__(self) -> str:
         """The value with its interval."""
         return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
+
+    def under(self, monotone: Callable[[float], float]) -> "Estimate":
+        """The estimate of a function of the number that rises or falls throughout: its interval is that of the ends.
+
+        Example:
+            >>> print(Estimate(0.0, -1.0, 1.0, 9).under(math.exp))
+            1 [0.368, 2.72]
+        """
+        low, high = sorted((monotone(self.low), monotone(self.high)))
+        return self._replace(value=monotone(self.value), low=low, high=high)
 
 
 def number(value: SupportsFloat) -> str:
@@ -73,10 +83,15 @@ def estimate(values: Float[Tensor, " points"], statistic: Callable = np.mean, *,
     return _bootstrap([values], statistic, "BCa", seed)
 
 
+def difference_of_means(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
+    """The mean of one group minus that of another, as a statistic."""
+    return np.mean(first, axis) - np.mean(second, axis)
+
+
 def difference(
     first: Float[Tensor, " points"],
     second: Float[Tensor, " others"],
-    statistic: Callable = lambda a, b, axis=-1: np.mean(a, axis) - np.mean(b, axis),
+    statistic: Callable = difference_of_means,
     *,
     seed: int = 0,
 ) -> Estimate:
@@ -123,6 +138,34 @@ def mean_of_few(values: Float[Tensor, " cases"]) -> Estimate:
         raise ValueError(f"an interval needs at least 2 cases, all finite; got {cases.tolist()}")
     mean, half = float(cases.mean()), float(sem(cases) * t.ppf(0.975, len(cases) - 1))
     return Estimate(mean, mean - half, mean + half, len(cases))
+
+
+def over_models(statistic: Callable, *columns: Sequence[Float[Tensor, " _"]]) -> Estimate:
+    """A statistic of the points of each model, its mean over models, with the 95 % t interval of :func:`mean_of_few`.
+
+    For claims about models, where the points of one model are as good as the draw of that model. Every model has
+    points of its own, so that their draw is in the interval as well.
+
+    Args:
+        statistic: a function of as many arrays as there are columns, such as ``numpy.mean``.
+        columns: each holds a tensor of points for every model; NaN is a point without a number, and left out.
+
+    Returns:
+        The estimate; ``n`` counts models, ``missing`` points.
+
+    Example:
+        >>> print(over_models(np.mean, [torch.tensor([0.0, 2.0]), torch.tensor([1.0, 3.0]), torch.tensor([3.0])]))
+        2 [−0.484, 4.48]
+    """
+    missing = sum(int(points.isnan().sum()) for column in columns for points in column)
+    each = torch.tensor(by_model(statistic, *columns), dtype=torch.float64)
+    return mean_of_few(each)._replace(missing=missing)
+
+
+def by_model(statistic: Callable, *columns: Sequence[Float[Tensor, " _"]]) -> list[float]:
+    """A statistic of the points of each model; arguments as :func:`over_models`."""
+    points = [[column.double().cpu().numpy() for column in model] for model in zip(*columns, strict=True)]
+    return [float(statistic(*(column[~np.isnan(column)] for column in model))) for model in points]
 
 
 def share(count: int, of: int) -> Estimate:

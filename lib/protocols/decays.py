@@ -1,8 +1,9 @@
 """Decays over radius, direction and rank, and what they say together about which model memorises."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +15,9 @@ from lib.measures.intervals import Estimate, difference, estimate
 from lib.measures.jacobian import singular_system, singular_values
 from lib.measures.paths import Curve, decay_along, line_density, travel
 from lib.measures.statistics import auc
+from lib.models.convolutional import ConvVAEFit
+from lib.models.data import Dataset
+from lib.protocols.pair import codes, draw
 
 
 class Peaks(NamedTuple):
@@ -61,6 +65,19 @@ class Combined(NamedTuple):
     mean: PerSample
     strongest: PerSample
     """the most negative"""
+
+
+class Decays(NamedTuple):
+    """What decays say of one model; NaN is a point without a decay. In nats per output unit."""
+
+    mean: PerSample
+    """over the radii, in the first direction"""
+    smallest: PerSample
+    """at the smallest radius of the sweep, in the first direction"""
+    others: PerSample | None
+    """over the radii and the other directions that are not degenerate, if there are any"""
+    last: PerSample
+    """in the last direction, see :func:`last_direction`"""
 
 
 def measure(decoder: Decoder, z: Latents) -> Peaks:
@@ -148,6 +165,47 @@ def profile(
     return Profile(s - s[centre], log_p - log_p[centre], decoder(straight(start, end, shown)[0]).cpu())
 
 
+def of_pair(
+    fits: Mapping[str, ConvVAEFit],
+    dataset: Dataset,
+    points: int,
+    *,
+    directions: Sequence[int],
+    smallest: float,
+    rank: int,
+    radii: Sequence[float],
+    reach: float,
+) -> dict[str, Decays]:
+    """What a section measures of the two models, for one more pair of them.
+
+    Args:
+        fits: the pair, or any models of the kind.
+        dataset: the images that they were fitted on.
+        points: training images of each, at most; they are drawn with the seed of the fit.
+        directions: singular directions, as far as they are not degenerate in some model.
+        smallest: the smallest radius of a sweep, output units.
+        rank: singular values in the density.
+        radii: arclengths that are averaged, output units.
+        reach: latent units searched on either side.
+    """
+    how = {"rank": rank, "reach": reach}
+    decoders = {name: fitted.model.generate for name, fitted in fits.items()}
+    peaks = {
+        name: measure(decoders[name], codes(fitted, dataset.train[draw(fitted.index, points, seed=fitted.spec.seed)]))
+        for name, fitted in fits.items()
+    }
+    kept = [directions[i] for i in non_degenerate([peak.values for peak in peaks.values()], directions, share=0.1)]
+    others = [k for k in kept if k]
+
+    def one(decoder: Decoder, peak: Peaks) -> Decays:
+        first = along(decoder, peak, 0, radii=[smallest, *radii], **how)
+        elsewhere = over_directions(decoder, peak, others, radii=radii, **how).nanmean(0) if others else None
+        last = last_direction(decoder, peak.z, rank=rank).decay
+        return Decays(first[:, 1:].mean(1), first[:, 0], elsewhere, last)
+
+    return {name: one(decoder, peaks[name]) for name, decoder in decoders.items()}
+
+
 def last_direction(decoder: Decoder, z: Latents, *, rank: int, span: float = 2.0) -> Degenerate:
     """Decay in the direction that moves the output least, over the arclength that ``span`` latent units travel.
 
@@ -186,4 +244,9 @@ def combine(decays: Float[Tensor, "directions batch"]) -> Combined:
 
 def separation(memorised: Float[Tensor, " points"], well_trained: Float[Tensor, " others"], *, seed: int) -> Estimate:
     """Probability that a random point of the memorised model decays more than one of the other; 0.5 is chance."""
-    return difference(memorised, well_trained, lambda a, b, axis=-1: auc(b, a, axis), seed=seed)
+    return difference(memorised, well_trained, told_apart, seed=seed)
+
+
+def told_apart(memorised: np.ndarray, well_trained: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
+    """The probability of :func:`separation`, as a statistic."""
+    return auc(well_trained, memorised, axis)

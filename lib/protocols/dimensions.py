@@ -8,12 +8,16 @@ import numpy as np
 import pandas as pd
 import skdim
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Distribution, Normal, kl_divergence
 
 from lib.measures.axes import Latents, PerSample, SingularValues
 from lib.measures.intervals import Estimate
+from lib.measures.jacobian import singular_values
+from lib.models.convolutional import ConvVAEFit
+from lib.models.data import Dataset
+from lib.protocols import pair
 
 ESTIMATORS = {"PCA": skdim.id.lPCA, "maximum likelihood": skdim.id.MLE, "TwoNN": skdim.id.TwoNN}
 """Estimators of the dimension of a cloud of points: Bac et al. 2021, Levina & Bickel 2004, Facco et al. 2017."""
@@ -29,6 +33,50 @@ class Halves(NamedTuple):
     def __str__(self) -> str:
         """Mean and standard deviation, to a tenth of a dimension."""
         return f"{self.mean:.1f} ± {self.deviation:.1f}"
+
+
+class Cloud(NamedTuple):
+    """Codes of training images under one model, and what the decoder does there."""
+
+    posterior: Distribution
+    spectrum: SingularValues
+    """singular values of the decoder at the means, output units per latent unit"""
+    labels: Int64[Tensor, " points"]
+
+
+def of_models(fits: Mapping[str, ConvVAEFit], dataset: Dataset, points: int) -> dict[str, Cloud]:
+    """The clouds of at most ``points`` training images of every model, drawn with the seed of its fit."""
+    found = {}
+    for name, fitted in fits.items():
+        index = pair.draw(fitted.index, points, seed=fitted.spec.seed)
+        posterior = pair.posterior(fitted, dataset.train[index])
+        spectrum = singular_values(fitted.model.generate, posterior.mean).cpu()
+        found[name] = Cloud(posterior, spectrum, dataset.train_labels[index])
+    return found
+
+
+class Numbers(NamedTuple):
+    """What the cloud of one model says: a number for each point, and the last for all."""
+
+    dimension: PerSample
+    """singular values above the threshold"""
+    higher: PerSample
+    """above a threshold a quarter higher: the paper does not give its own"""
+    log_size: PerSample
+    """mean log of the first singular values"""
+    cloud: Float[Tensor, "1"]
+    """directions of the cloud of codes with more than the threshold of the largest spread"""
+
+
+def numbers(cloud: Cloud, threshold: float, first: int) -> Numbers:
+    """What a cloud says at a threshold, a share of the largest, and of its ``first`` singular values."""
+    spreads = spread(cloud.posterior.mean.double().cpu())
+    return Numbers(
+        rank_by_threshold(cloud.spectrum, threshold, relative=True),
+        rank_by_threshold(cloud.spectrum, threshold / 0.8, relative=True),
+        cloud.spectrum[:, :first].double().log().mean(1),
+        rank_by_threshold(spreads[None], threshold, relative=True),
+    )
 
 
 def rank_by_threshold(spectrum: SingularValues, threshold: float, *, relative: bool) -> PerSample:

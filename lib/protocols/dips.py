@@ -4,7 +4,7 @@ A dip :math:`\log \tilde p(s_0) + \log \tilde p(s_1) - 2 \log \tilde p(s_{1/2})`
 ends of a path and at its midpoint, whatever the rank: :func:`measure` computes them once, the others read them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +17,10 @@ from lib.measures.curves import straight
 from lib.measures.density import log_density_by_rank, log_density_by_threshold, log_prior
 from lib.measures.jacobian import singular_values
 from lib.measures.paths import Curve, line_density, midpoint
+from lib.models.convolutional import ConvVAEFit
 from lib.models.data import nearest_neighbours
 from lib.protocols.dimensions import rank_by_threshold
+from lib.protocols.pair import Case
 
 
 class Point(NamedTuple):
@@ -80,6 +82,11 @@ def measure(decoder: Decoder, z0: Latents, z1: Latents, *, n: int) -> Paths:
     """
     three = (z0, z1, midpoint(decoder, z0, z1, n=n))
     return Paths(*(Point(z, singular_values(decoder, z)) for z in three))
+
+
+def of_cases(fits: Mapping[str, ConvVAEFit], cases: Mapping[str, Case], *, n: int) -> dict[str, Paths]:
+    """:func:`measure` for pairs of images in the models of the pair, by case."""
+    return {label: measure(fits[case.model].model.generate, case.start, case.end, n=n) for label, case in cases.items()}
 
 
 def with_samples(decoder: Decoder, paths: Paths, *, n: int) -> Paths:
@@ -144,9 +151,9 @@ def neighbours_in_latents(z: Latents, among: Float[Tensor, "candidates latent"])
     return among[nearest_neighbours(z.cpu(), among.cpu()).to(among.device)]
 
 
-def size_ratio(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
-    """Size of one mean over that of another, as a statistic for :func:`lib.measures.intervals.difference`."""
-    return np.abs(np.mean(first, axis) / np.mean(second, axis))
+def log_size_ratio(first: np.ndarray, second: np.ndarray) -> np.floating:
+    """Log of the size of one mean over that of another: a statistic of :func:`lib.measures.intervals.over_models`."""
+    return np.log(np.abs(np.mean(first) / np.mean(second)))
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ class NormalNull(NamedTuple):
 
     def bias_of(self, spread: Estimate) -> Estimate:
         """:meth:`bias` with an interval: it rises with the spread, so its ends are those of the spread."""
-        return spread._replace(**{end: self.bias(getattr(spread, end)) for end in ("value", "low", "high")})
+        return spread.under(self.bias)
 
 
 def normal_null(spreads: Sequence[float | int], models_in: int, models_out: int, *, rng: torch.Generator) -> NormalNull:
@@ -58,7 +58,7 @@ def normal_null(spreads: Sequence[float | int], models_in: int, models_out: int,
 
 def over(value: Estimate, unit: float | int) -> Estimate:
     """An estimate in multiples of a unit."""
-    return value._replace(**{end: getattr(value, end) / unit for end in ("value", "low", "high")})
+    return value.under(lambda number: number / unit)
 
 
 def quantile(level: float) -> Callable:

@@ -13,7 +13,7 @@ from lib.measures.intervals import Estimate, estimate
 from lib.models import convolutional, data
 from lib.models.convolutional import ConvVAE, ConvVAEFit
 from lib.models.data import Dataset
-from lib.models.draws import seeded
+from lib.models.draws import seed_from, seeded
 from lib.models.fit import fit as fit_all
 from lib.models.networks import VAE
 
@@ -23,6 +23,21 @@ class Pairs(NamedTuple):
 
     points: Int64[Tensor, " pairs"]
     neighbours: Int64[Tensor, " pairs"]
+
+
+class Case(NamedTuple):
+    """Pairs of images in one model."""
+
+    model: str
+    pairs: Pairs
+    start: Latents
+    """codes of the points"""
+    end: Latents
+    """codes of their neighbours"""
+
+
+SAME_PAIRS = "well trained, the memorised model's pairs"
+"""the case that compares the models of the pair on equal terms"""
 
 
 class Bounds(NamedTuple):
@@ -45,6 +60,15 @@ def fit(dataset: Dataset, device: str, *, examples: int, **settings: int) -> dic
     """
     specs = convolutional.pair(examples, **settings)
     return dict(zip(specs, fit_all(list(specs.values()), dataset, device), strict=True))
+
+
+def repeats(dataset: Dataset, device: str, models: int, *, seed: int, **settings: int) -> list[dict[str, ConvVAEFit]]:
+    """The pair ``models`` times, each with images, weights and batches of its own; ``seed`` is that of the first.
+
+    Other arguments as :func:`fit`.
+    """
+    seeds = [seed, *(seed_from(seed, k) for k in range(1, models))]
+    return [fit(dataset, device, seed=each, **settings) for each in seeds]
 
 
 def untrained(dataset: Dataset, device: torch.device, *, latent: int, seed: int) -> Decoder:
@@ -98,9 +122,35 @@ def neighbour_pairs(images: Images, index: Int64[Tensor, " n"], count: int, *, s
     return Pairs(points, index[data.nearest_neighbours(images[points], images[index])])
 
 
+def cases(fits: Mapping[str, ConvVAEFit], dataset: Dataset, count: int) -> dict[str, Case]:
+    """Pairs of neighbours among the training images of each model, and those of ``memorised`` in the other model, too.
+
+    Args:
+        fits: the pair.
+        dataset: the images that they were fitted on.
+        count: how many pairs in a case, at most; they are drawn with the seed of the fit.
+    """
+    found = {
+        name: neighbour_pairs(dataset.train, fitted.index, count, seed=fitted.spec.seed)
+        for name, fitted in fits.items()
+    }
+    named = {name: (name, pairs) for name, pairs in found.items()}
+    named[SAME_PAIRS] = ("well trained", found["memorised"])
+    return {
+        label: Case(name, pairs, *(codes(fits[name], dataset.train[index]) for index in pairs))
+        for label, (name, pairs) in named.items()
+    }
+
+
 def distances(images: Images, pairs: Pairs) -> Float[Tensor, " pairs"]:
     """Euclidean distance of each pair in output units, in which pixels go from −1 to 1."""
     return 2 * (images[pairs.points] - images[pairs.neighbours]).flatten(1).norm(dim=1)
+
+
+def nearest_of_one_class(images: Images, labels: Int64[Tensor, " n"], pairs: Pairs) -> int:
+    """Which pair has the smallest distance in pixels, of those of one class."""
+    chosen = of_one_class(labels, pairs)
+    return int(chosen[distances(images, pairs)[chosen].argmin()])
 
 
 def of_one_class(labels: Int64[Tensor, " n"], pairs: Pairs) -> Int64[Tensor, " chosen"]:
