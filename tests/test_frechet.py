@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from lib.protocols.frechet import accuracy, classifier, compare, hidden_units
+from lib.protocols.frechet import accuracy, classifier, compare, hidden_units, smallest_share
 
 
 def rng(seed=0):
@@ -70,3 +70,10 @@ def test_sets_that_differ_in_nothing_give_uniform_chances():
 def test_sets_of_too_few_images_are_refused():
     with pytest.raises(ValueError, match="more than 3 of either are needed for 3 features"):
         compare(torch.randn(50, 3), torch.randn(3, 3), torch.randn(3, 3), rng=rng())
+
+
+def test_copies_are_seen_from_some_share_on_and_not_below():
+    train, test, generated = torch.randn(40, 2), torch.randn(40, 2), torch.randn(4000, 2)
+    assert smallest_share(generated, train, test, [0.0], rng=rng()) == np.inf
+    assert smallest_share(generated, train, test + 0.5, [0.02, 1.0], rng=rng()) in (0.02, 1.0)
+    assert smallest_share(generated + 9, train, test + 1, [0.0, 1.0], rng=rng()) == 1.0

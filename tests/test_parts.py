@@ -5,7 +5,8 @@ from scipy.stats import kstest
 from torch.distributions import MultivariateNormal
 
 from lib.models.generative import Generative, GeneratorFit
-from lib.protocols.parts import compare, errors
+from lib.protocols import parts
+from lib.protocols.parts import compare, errors, smallest_gap
 from lib.protocols.zoo import Search
 
 
@@ -83,3 +84,20 @@ def test_exchanges_follow_from_their_source():
     assert first == again
     assert first != other
     assert compare(train, test, draws=50, rng=rng()).chance.n == 51
+
+
+def test_a_planted_gap_is_seen_if_it_is_large_and_not_if_it_is_none():
+    train, test = sides(200)
+    assert smallest_gap(train, test, [0.0, 0.05, 0.6], rng=rng()) == 0.6
+    assert smallest_gap(train, test, [0.0], rng=rng()) == np.inf
+
+
+def test_the_planted_gap_is_what_it_says_in_its_part(monkeypatch):
+    train, test = sides(200)
+    seen = []
+    monkeypatch.setattr(parts, "compare", lambda train, test, rng: seen.append(train) or compare(train, test, rng=rng))
+    smallest_gap(train, test, [0.25], rng=rng())
+    medians = seen[0].median(0).values / test.median(0).values
+    changed = (seen[0] != train).any(0)
+    assert changed.sum() == 1
+    assert medians[changed].item() == pytest.approx(0.75)

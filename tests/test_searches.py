@@ -42,6 +42,26 @@ def test_a_step_of_descent_is_that_of_the_closed_form():
     torch.testing.assert_close(errors, torch.stack(left))
 
 
+def test_latents_of_the_typical_set_are_as_far_from_the_mean_as_draws_are():
+    zoo, _ = affine_zoo()
+    fit = zoo.fits["line"][0]
+    z = searches.typical(fit, torch.randn(9, 3))
+    white = torch.linalg.solve_triangular(fit.prior.scale_tril, (z - fit.prior.loc).T, upper=False)
+    torch.testing.assert_close(white.norm(dim=0), torch.full((9,), 3**0.5))
+
+
+def test_a_search_on_the_typical_set_finds_what_lies_there_and_nothing_nearer_than_a_free_one(executor):
+    zoo, _ = affine_zoo()
+    fit = zoo.fits["line"][0]
+    made = fit.generator(searches.typical(fit, torch.randn(60, 3)))
+    images = zoo.images._replace(train=torch.cat([made, zoo.images.train])[: len(zoo.images.train)])
+    planted = replace(zoo, images=images)
+    found = searches.on_typical_set(planted, ["line"], HOW, 15, executor)["line"]
+    torch.testing.assert_close(found.errors.training, torch.zeros(15), atol=1e-12, rtol=0)
+    free = searches.by_settings(planted, ["line"], {0: HOW}, 15, executor)["line", 0]
+    assert (found.errors.held_out >= free.errors.held_out - 1e-12).all()
+
+
 def test_one_over_the_largest_curvature_solves_an_isotropic_problem_in_a_step():
     matrix, _ = torch.linalg.qr(torch.randn(6, 3))
     z, images = torch.randn(4, 3), torch.randn(4, 6)

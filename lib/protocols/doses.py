@@ -78,7 +78,7 @@ def measure(fits: Mapping[int, Sequence[ConvVAEFit]], dataset: Dataset, pairs: i
             fitted = models[k]
             own = pair.neighbour_pairs(dataset.train, fitted.index, pairs, seed=fitted.spec.seed)
             dip, decay, dimension = _on(fitted, dataset, own, how)
-            same_dip, same_decay, _ = _on(fitted, dataset, shared, how)
+            same_dip, same_decay, _ = (dip, decay, None) if fitted is smallest else _on(fitted, dataset, shared, how)
             values = (dip, same_dip, decay, same_decay, dimension, _gap(fitted, dataset))
             rows.append({"images": size, "model": k + 1, **dict(zip(MEASURES, values, strict=True))})
     return pd.DataFrame(rows).sort_values(["images", "model"], ignore_index=True)

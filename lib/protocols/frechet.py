@@ -1,6 +1,8 @@
 """Does a Fréchet distance between generated and real images differ for training and held-out images?"""
 
+import math
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -79,3 +81,33 @@ def compare(
 
     exchanged = permutation_test(nearer, train, test, draws=draws, rng=rng)
     return Frechet(frechet_distance(generated, test), exchanged.value, exchanged.p)
+
+
+def smallest_share(
+    generated: Float[Tensor, "generated features"],
+    train: Float[Tensor, "real features"],
+    test: Float[Tensor, "real features"],
+    shares: Sequence[float],
+    *,
+    rng: np.random.Generator,
+) -> float:
+    """What :func:`compare` would have seen: the smallest share of generated images that, were they copies, it detects.
+
+    Generated images are replaced by the training images of the comparison, so that the truth is known.
+
+    Args:
+        generated: features of generated images.
+        train: features of training images.
+        test: features of as many held-out images.
+        shares: of the generated images that are replaced, ascending.
+        rng: the source of random numbers for the exchanges.
+
+    Returns:
+        The first share at which the chance is below 1 %; infinity where it is at none.
+    """
+    for share in shares:
+        copies = round(share * len(generated))
+        planted = torch.cat([train.repeat(-(-copies // len(train)), 1)[:copies], generated[copies:]])
+        if compare(planted, train, test, rng=rng).chance.value < 0.01:
+            return float(share)
+    return math.inf

@@ -1,5 +1,7 @@
 """Overfitting in parts of the image, which a median over whole images might not show."""
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +61,36 @@ def compare(
     gaps = np.full(len(kept), np.nan)
     gaps[kept] = largest.value
     return Local(gaps.reshape(GRID, GRID), kept.reshape(GRID, GRID), largest.p)
+
+
+def smallest_gap(
+    train: Float[Tensor, "train parts"],
+    test: Float[Tensor, "test parts"],
+    sizes: Sequence[float],
+    *,
+    rng: np.random.Generator,
+) -> float:
+    """What :func:`compare` would have seen: the smallest gap in one part of the image that it detects.
+
+    The errors of training images are made smaller in one part, that of median error, so that the truth is known.
+
+    Args:
+        train: errors of the parts of training images.
+        test: the same of held-out images.
+        sizes: gaps that are planted, ascending.
+        rng: the source of random numbers for the exchanges.
+
+    Returns:
+        The first gap at which the chance is below 1 %; infinity where it is at none.
+    """
+    medians = test.median(0).values
+    part = int((medians - medians.median()).abs().argmin())
+    for size in sizes:
+        planted = train.clone()
+        planted[:, part] *= (1 - size) * medians[part] / train[:, part].median()
+        if compare(planted, test, rng=rng).chance.value < 0.01:
+            return float(size)
+    return math.inf
 
 
 def _gaps(

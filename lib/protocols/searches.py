@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib.measures.axes import Decoder, Latents, Outputs
 from lib.measures.jacobian import singular_values
-from lib.measures.recovery import Recovery
+from lib.measures.recovery import Recovery, recover
 from lib.models.generative import GeneratorFit
 from lib.protocols.gaps import Sides
 from lib.protocols.zoo import PRIOR, STARTS, Search, Zoo, rng, search, spread
@@ -64,6 +64,50 @@ def by_settings(
 
     keys = [(row, label) for row in rows for label in settings]
     return dict(zip(keys, executor.map(both, *zip(*keys, strict=True)), strict=True))
+
+
+def on_typical_set(zoo: Zoo, rows: Sequence[str], how: Search, count: int, executor: Executor) -> dict[str, Both]:
+    r"""Search for both sides among the latents that the first model of every row would draw.
+
+    Almost all draws of a normal prior in ``d`` dimensions are about as far from its mean, in its units: on the shell
+
+    .. math:: z = m + \sqrt{d}\, L\, u / \|u\|
+
+    with its mean ``m`` and covariance :math:`L L^\top`. The search is over ``u``, starts at random directions, and
+    cannot leave the shell.
+
+    Args:
+        zoo: the models and their images.
+        rows: names of the rows.
+        how: how to search, apart from the start.
+        count: images on a side.
+        executor: where to search side by side.
+    """
+
+    def one(row: str) -> Both:
+        fit = zoo.fits[row][0]
+        found = []
+        for images in (zoo.trained_on(row, count=count), zoo.held_out(count=count)):
+            ended = recover(
+                lambda u: fit.generator(typical(fit, u)),
+                images,
+                latent=len(fit.prior.loc),
+                steps=how.steps,
+                restarts=how.restarts,
+                scale=1.0,
+                rng=rng(images.device, how.seed, STARTS, 0),
+                limits=(0.0, 1.0),
+            )
+            found.append(ended._replace(z=typical(fit, ended.z)))
+        return Both(*found)
+
+    return dict(zip(rows, executor.map(one, rows), strict=True))
+
+
+def typical(fit: GeneratorFit, u: Latents) -> Latents:
+    """The latents of the typical set of a prior in the directions ``u``."""
+    radius = len(fit.prior.loc) ** 0.5
+    return fit.prior.loc + radius * (u / u.norm(dim=1, keepdim=True)) @ fit.prior.scale_tril.T
 
 
 def descents(

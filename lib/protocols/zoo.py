@@ -49,7 +49,8 @@ class Budget(NamedTuple):
     width: int
     """channels of the generator's finest map"""
     stride: int
-    """by which every layer refines the image"""
+    """by which every layer of GLO and the autoencoder refines the image; with a discriminator it is two, as in the
+    papers, because with four what is made does not pass :mod:`lib.protocols.quality`'s bar or principal components"""
     controls: bool = False
     """whether there are two more rows of the fewest images: GLO with fixed codes, and DCGAN"""
 
@@ -164,7 +165,7 @@ def plan(budget: Budget, *, available: int, seed: int) -> dict[str, Generative]:
     """
     few, most = budget.sizes[0], min(budget.sizes[-1], available)
     plain = Generative("glo", 0, budget.steps, budget.batch, seed, budget.latent, budget.width, budget.stride)
-    fooling = replace(plain, steps=budget.adversarial_steps, batch=budget.adversarial_batch)
+    fooling = replace(plain, steps=budget.adversarial_steps, batch=budget.adversarial_batch, stride=2)
     rows = {
         **{f"GLO-{n}": replace(plain, examples=n) for n in budget.sizes},
         **{f"AE-{n}": replace(plain, kind="ae", examples=n) for n in (few, most)},
