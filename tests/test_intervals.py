@@ -11,6 +11,7 @@ from lib.measures.intervals import (
     difference,
     difference_of_means,
     estimate,
+    jackknife,
     mean_of_few,
     number,
     over_models,
@@ -225,6 +226,20 @@ def test_models_that_differ_are_covered_and_points_alone_do_not_cover_them():
         within.append(one.low < 0 < one.high)
     assert sum(over) / 500 == pytest.approx(0.95, abs=0.03)
     assert sum(within) / 500 < 0.2
+
+
+def test_the_jackknife_of_a_mean_is_the_t_interval():
+    cases = torch.randn(7)
+    without = [float(cases[torch.arange(7) != k].mean()) for k in range(7)]
+    found = mean_of_few(cases)
+    assert jackknife(without) == pytest.approx(found.high - found.value)
+    with pytest.raises(ValueError, match="at least 2"):
+        jackknife([1.0])
+
+
+def test_independent_errors_add_by_their_squares():
+    assert Estimate(1.0, -2.0, 5.0, 9, 1).widened(3.0) == (1, 1 - 18**0.5, 6, 9, 1)
+    assert Estimate(1.0, 0.5, 2.0, 9).widened(0.0) == (1, 0.5, 2, 9, 0)
 
 
 def test_an_estimate_under_a_function_keeps_the_order_of_its_ends():

@@ -4,7 +4,7 @@ import planted
 import pytest
 import torch
 
-from lib.measures.intervals import Estimate
+from lib.measures.intervals import Estimate, mean_of_few
 from lib.measures.memorization import Scores, scores
 from lib.protocols import null
 
@@ -102,3 +102,38 @@ def test_a_gain_of_the_image_is_reliable_and_noise_is_not():
     )
     assert 0.5 < half.value < whole.value < more.value < 1
     assert whole.value == pytest.approx(2 * half.value / (1 + half.value))
+
+
+def simulated_models(repeats, folds, n):
+    """Fits with a log p(x) for every model."""
+    numbers, _ = planted.log_p(repeats, folds, n, spread=2.0)
+    return planted.models(None, repeats, folds, n)._replace(log_p=numbers[None])
+
+
+def test_every_repeat_is_left_out_in_turn():
+    fits = simulated_models(4, 3, 40)
+    seen = []
+
+    def statistic(models):
+        seen.append(models.held_out)
+        return float(models.log_p[-1].mean())
+
+    over_images = Estimate(1.0, 0.9, 1.1, 40)
+    found = null.with_models(over_images, statistic, fits)
+    assert [len(each) for each in seen] == [3] * 4
+    assert torch.equal(seen[1], fits.held_out[[0, 2, 3]])
+    by_repeat = mean_of_few(fits.log_p[-1].mean((1, 2)))  # the jackknife of a mean
+    half = by_repeat.high - by_repeat.value
+    assert found == pytest.approx((1, 1 - math.hypot(0.1, half), 1 + math.hypot(0.1, half), 40, 0))
+
+
+def test_two_learning_rates_lose_the_same_repeat():
+    first = second = simulated_models(3, 3, 40)
+    zero = Estimate(0.0, 0.0, 0.0, 40)
+    difference = null.with_models(zero, lambda a, b: (a.log_p - b.log_p).mean(), first, second)
+    assert (difference.low, difference.high) == (0, 0)
+
+
+def test_the_number_of_growth_is_that_of_its_estimate():
+    first, grown = simulated(), simulated(gain=3.0)
+    assert null.growth_of(first, grown) == pytest.approx(null.growth(first, grown, seed=0).value)

@@ -30,6 +30,16 @@ class Estimate(NamedTuple):
         """The value with its interval."""
         return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
 
+    def widened(self, half: float) -> "Estimate":
+        """The same with an independent source of error, whose 95 % interval has that half, added to both sides.
+
+        Example:
+            >>> print(Estimate(0.0, -3.0, 6.0, 9).widened(4.0))
+            0 [−5, 7.21]
+        """
+        low, high = (math.hypot(half, end - self.value) for end in (self.low, self.high))
+        return self._replace(low=self.value - low, high=self.value + high)
+
     def under(self, monotone: Callable[[float], float]) -> "Estimate":
         """The estimate of a function of the number that rises or falls throughout: its interval is that of the ends.
 
@@ -61,6 +71,27 @@ def number(value: SupportsFloat) -> str:
         mantissa, exponent = f"{size:.2e}".split("e")
         return f"{sign}{float(mantissa):g} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
     return f"{sign}{size:,g}"
+
+
+def jackknife(without: Sequence[float]) -> float:
+    r"""Half of a 95 % t interval over cases, from the values of a statistic with each of the cases left out in turn.
+
+    .. math:: t_{n - 1} \sqrt{\tfrac{n - 1}{n} \sum_i (\theta_{(i)} - \bar\theta)^2}
+
+    For a smooth statistic of many things of which the cases are groups; of means, it is the interval of
+    :func:`mean_of_few`.
+
+    Raises:
+        ValueError: fewer than two cases.
+
+    Example:
+        >>> round(jackknife([2.5, 2.0, 1.5]), 3)  # the means of 1, 2 and 3 without each
+        2.484
+    """
+    count = len(without)
+    if count < 2:
+        raise ValueError(f"a jackknife needs at least 2 cases, got {count}")
+    return float(t.ppf(0.975, count - 1) * np.std(without) * (count - 1) ** 0.5)
 
 
 def estimate(values: Float[Tensor, " points"], statistic: Callable = np.mean, *, seed: int = 0) -> Estimate:

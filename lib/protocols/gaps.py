@@ -1,6 +1,5 @@
 """The gap between the recovery errors of training and of held-out images: over models, over N, and less difficulty."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import NamedTuple
@@ -163,6 +162,11 @@ def ratio_of_medians(first: Float[Tensor, " images"], second: Float[Tensor, " im
     return paired(_ratio, first.cpu(), second.cpu(), seed=seed)
 
 
+def log_ratio_of_medians(first: np.ndarray, second: np.ndarray) -> np.floating:
+    """Log of the ratio of two medians, as a statistic of :func:`lib.measures.intervals.over_models`."""
+    return np.log(np.median(first) / np.median(second))
+
+
 def difficulty(reference: Images, components: int, seed: int) -> Callable[[Images], Float[Tensor, " images"]]:
     """A map from images to the log error of their reconstruction from principal components, which knows no generator.
 
@@ -256,11 +260,8 @@ def _with_models(over_images: Estimate, each: Sequence[float]) -> Estimate:
     """An estimate whose interval over images is widened by the t interval over models, if there are several."""
     if len(each) < 2:
         return over_images
-    value = over_images.value
-    spread = mean_of_few(torch.tensor(each, dtype=torch.float64))
-    half = (spread.high - spread.low) / 2
-    low, high = (math.hypot(half, end - value) for end in (over_images.low, over_images.high))
-    return over_images._replace(low=value - low, high=value + high)
+    over = mean_of_few(torch.tensor(each, dtype=torch.float64))
+    return over_images.widened((over.high - over.low) / 2)
 
 
 def _gap(sides: Sides) -> float:

@@ -13,10 +13,10 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from lib.measures.axes import PerSample
-from lib.measures.intervals import Estimate, estimate, paired
+from lib.measures.intervals import Estimate, estimate, jackknife, paired
 from lib.measures.memorization import Scores, gaussian_null, score, split
 from lib.measures.statistics import reliability
-from lib.protocols.kfold import ByModel, Folds
+from lib.protocols.kfold import ByModel, CrossValidation, Folds
 
 DRAWS = 20_000
 """simulated images for each spread"""
@@ -100,12 +100,19 @@ def growth(first: Scores, last: Scores, *, seed: int) -> Estimate:
         last: the scores after the later one.
         seed: seed of the bootstrap over images.
     """
+    return paired(_growth, first.matched, first.null, last.matched, last.null, seed=seed)
+
+
+def growth_of(first: Scores, last: Scores) -> float:
+    """The number of :func:`growth`."""
+    return float(_growth(*(values.numpy() for values in (first.matched, first.null, last.matched, last.null))))
+
+
+def _growth(
+    first: np.ndarray, first_null: np.ndarray, last: np.ndarray, last_null: np.ndarray, axis: int = -1
+) -> np.ndarray | np.floating:
     high = quantile(0.95)
-
-    def beyond(a, a_null, b, b_null, axis=-1):  # noqa: ANN001, ANN202 - numbers or arrays, as the bootstrap gives them
-        return (high(b, axis) - high(b_null, axis)) - (high(a, axis) - high(a_null, axis))
-
-    return paired(beyond, first.matched, first.null, last.matched, last.null, seed=seed)
+    return (high(last, axis) - high(last_null, axis)) - (high(first, axis) - high(first_null, axis))
 
 
 def unequal_share(scores: Scores, *, seed: int) -> Estimate:
@@ -126,6 +133,27 @@ def unequal_share(scores: Scores, *, seed: int) -> Estimate:
 def beyond_null(scores: Scores) -> float:
     """The share of images with a balanced score beyond the .95 quantile of its null: .05 without memorisation."""
     return float((scores.balanced_matched > scores.balanced_null.quantile(0.95)).double().mean())
+
+
+def with_models(over_images: Estimate, statistic: Callable, *fits: CrossValidation) -> Estimate:
+    """An estimate whose interval over images is widened by what other models would change.
+
+    The models come in repeats, each with folds and weights of its own: every repeat is left out in turn, see
+    :func:`lib.measures.intervals.jackknife`.
+
+    Args:
+        over_images: the estimate with its interval over images.
+        statistic: the same number as a function of the models.
+        fits: the models, such as those of two learning rates; a repeat is left out of all.
+    """
+    repeats = range(len(fits[0].held_out))
+    return over_images.widened(jackknife([float(statistic(*(without(each, k) for each in fits))) for k in repeats]))
+
+
+def without(fits: CrossValidation, repeat: int) -> CrossValidation:
+    """The same models but for those of one repeat."""
+    kept = [k for k in range(len(fits.held_out)) if k != repeat]
+    return fits._replace(log_p=fits.log_p[:, kept], held_out=fits.held_out[kept])
 
 
 def halves(log_p: ByModel, held_out: Folds) -> tuple[PerSample, PerSample]:

@@ -99,9 +99,9 @@ class Zoo:
         """Images that no model was trained on, at random: ``count`` of them, or as many as a side has."""
         return self.images.test[self._choice(len(self.images.test), count)].to(self.device)
 
-    def generated(self, row: str, count: int) -> Images:
-        """What the first model of a row makes of latents drawn at random: its prior's, or as its codes are spread."""
-        fit = self.fits[row][0]
+    def generated(self, row: str, count: int, k: int = 0) -> Images:
+        """What model ``k`` of a row makes of latents drawn at random: its prior's, or as its codes are spread."""
+        fit = self.fits[row][k]
         noise = torch.randn(count, len(fit.prior.loc), generator=rng(self.device, self.seed, DRAWN), device=self.device)
         return fit.generator(fit.prior.loc + noise @ fit.prior.scale_tril.T)
 
