@@ -1,8 +1,10 @@
 """The built pages, in a real browser."""
 
+import csv
 import dataclasses
 import functools
 import http.server
+import json
 import math
 import os
 import re
@@ -14,7 +16,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from lib.measures.intervals import number
-from lib.study import claims, pages, parameters
+from lib.study import claims, pages, parameters, scorecard
 
 DPI = 200  # of lib.study.figures.style
 
@@ -235,10 +237,92 @@ def test_figures_and_equations_are_numbered_and_captioned(visit):
 
 def test_the_scorecard_has_a_line_for_every_claim(visit, smoke_runs):
     page = visit("book/scorecard.html")
-    assert page.locator("main tbody tr").count() == len(every_claim()) + len(claims.KINDS)  # and their totals
-    text = page.locator("main").inner_text()
-    assert "In this build" in text
-    assert page.locator("main tbody tr", has_text="– not run").count() == len(undecided(smoke_runs))
+    assert page.locator(".claim").count() == len(every_claim())
+    assert page.locator(".claim .chip", has_text="– not run").count() == len(undecided(smoke_runs))
+    assert page.locator(".totals li").count() == len(claims.KINDS)
+    headings = page.locator("main h3").all_inner_texts()
+    assert len(headings) == len(parameters.notebooks())
+    assert [text for text in headings if "_" in text] == []  # titles and not names of files
+    lowest = "all => Math.min(...all.map(e => parseFloat(getComputedStyle(e).fontSize)))"
+    assert page.eval_on_selector_all(".claim *, .totals *, .key *, #claim-filter *", lowest) >= 12
+
+
+def test_the_numbers_of_the_scorecard_can_be_taken_away(visit, smoke_runs):
+    page = visit("book/scorecard.html")
+    addresses = page.eval_on_selector_all("main a.download", "all => all.map(a => a.href)")
+    table, records = (page.request.get(url).text() for url in addresses)
+    assert len(list(csv.DictReader(table.splitlines()))) == len(every_claim())
+    assert set(json.loads(records)) == {job.notebook.stem for job, _ in smoke_runs}
+
+
+def shown(page):
+    return page.locator(".claim:visible").count()
+
+
+def test_the_filter_of_the_scorecard_needs_no_mouse(visit):
+    page = visit("book/scorecard.html")
+    press = page.keyboard.press
+    page.locator("main a.download").last.focus()
+    press("Tab")
+    verdict = page.evaluate("document.activeElement.value")
+    assert verdict in claims.VERDICTS
+    assert page.evaluate("getComputedStyle(document.activeElement.closest('label')).outlineStyle") == "solid"
+    press("Space")
+    chosen = page.locator(f".claim[data-verdict='{verdict}']").count()
+    assert shown(page) == chosen < len(every_claim())
+    status = page.locator("#claim-filter output[aria-live=polite]")
+    assert status.inner_text() == f"{chosen} of {len(every_claim())} claims shown"
+    press("Enter")  # sends no form and leaves the page where it is
+    while page.evaluate("document.activeElement.name") != "part":
+        press("Tab")
+    press("ArrowDown")
+    part = page.evaluate("document.activeElement.value")
+    assert shown(page) == page.locator(f".claim[data-verdict='{verdict}'][data-part='{part}']").count()
+    assert page.locator("main h2:visible").all_inner_texts() == [part] * bool(shown(page))
+    press("Tab")
+    press("Enter")
+    page.wait_for_function("document.querySelectorAll('.claim[hidden]').length === 0")
+    assert page.locator("main h2:visible").count() == len(parameters.parts())
+
+
+def test_the_address_of_a_claim_leads_to_it(visit):
+    name = "claim-dips_along_paths-dip_memorised_shortest"
+    page = visit(f"book/scorecard.html#{name}")
+    plain = page.locator(".claim").first.evaluate("e => getComputedStyle(e).backgroundColor")
+    assert stands_in_view(page, name)
+    assert page.locator(f"#{name}").evaluate("e => getComputedStyle(e).backgroundColor") != plain
+    page.locator("#claim-filter input[value=identity]").check()
+    page.locator("#claim-line_densities-dip_memorised a").evaluate(
+        "a => location.href = a.href"
+    )  # hidden by the filter
+    page.wait_for_function("document.querySelectorAll('.claim[hidden]').length === 0")
+    assert stands_in_view(page, "claim-line_densities-dip_memorised")
+    page.locator(f"#{name} a").focus()
+    page.keyboard.press("Enter")
+    assert page.url.endswith(f"#{name}")
+    assert stands_in_view(page, name)
+
+
+def stands_in_view(page, name):
+    """Whether a claim lies below what sticks to the top of the window, and above the lower end."""
+    page.wait_for_timeout(500)  # scrolling takes a while
+    box = page.locator(f"#{name}").bounding_box()
+    return box["y"] >= 70 and box["y"] + box["height"] <= page.viewport_size["height"]
+
+
+def test_without_scripts_every_claim_is_shown_and_no_dead_filter(browser, site):
+    page = browser.browser.new_context(java_script_enabled=False).new_page()
+    page.goto(f"{site}/book/scorecard.html")
+    assert shown(page) == len(every_claim())
+    assert not page.locator("#claim-filter").is_visible()
+    page.context.close()
+
+
+def test_claims_are_as_wide_as_the_phone(visit):
+    page = visit("book/scorecard.html")
+    page.set_viewport_size({"width": 390, "height": 844})
+    right = "all => Math.max(...all.map(e => e.getBoundingClientRect().right))"
+    assert page.eval_on_selector_all(".claim *, .totals *, .key *, #claim-filter *", right) <= 390
 
 
 def every_claim():
@@ -266,9 +350,8 @@ def test_the_execution_page_has_a_line_for_every_section(visit, smoke_runs):
 
 def test_a_section_that_was_not_run_says_so(smoke_runs):
     others = [(job, record) for job, record in smoke_runs if "decay" not in job.notebook.stem]
-    text = pages.scorecard({job.notebook.stem: record for job, record in others})
-    rows = [line for line in text.splitlines() if re.match(r"\| [^k].*– not run", line)]
-    assert len(rows) == len(undecided(others)) > len(undecided(smoke_runs))
+    rows = scorecard.rows({job.notebook.stem: record for job, record in others})
+    assert [row.verdict for row in rows].count("not run") == len(undecided(others)) > len(undecided(smoke_runs))
 
 
 def test_a_broken_page_is_an_error_and_keeps_the_old_book(smoke_runs, tmp_path):

@@ -49,15 +49,6 @@ def test_a_model_below_its_bar_decides_nothing(bar, expected):
     assert claims.verdict(claim(bar="good"), {name: values[name] for name in values if name == "good"}) == "not run"
 
 
-def test_kinds_are_counted_apart():
-    decided = [("size", "reproduced"), ("size", "undecided"), ("ours", "holds"), ("size", "reproduced")]
-    found = claims.totals((kind, claims.VERDICTS[verdict]) for kind, verdict in decided)
-    assert list(found.columns) == ["kind of claim", "✔ reproduced", "✔ holds", "? undecided"]
-    assert found.to_numpy().tolist() == [
-        ["direction", None, None, None], ["size", 2, None, 1], ["identity", None, None, None], ["ours", None, 1, None],
-    ]  # fmt: skip
-
-
 def test_no_range_was_changed_without_saying_so():
     """Whoever changes a range gives it a line with the day of the change here, and says why in the changelog."""
     lines = (ROOT / "book" / "claims" / "ranges.lock").read_text().splitlines()

@@ -10,8 +10,7 @@ import json
 import math
 import resource
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,14 +101,6 @@ def verdict(claim: Claim, values: Mapping[str, Estimate | float]) -> str:
     return no if ours.high < claim.low or claim.high < ours.low else "undecided"
 
 
-def totals(decided: Iterable[tuple[str, str]]) -> pd.DataFrame:
-    """How many claims of each kind have each verdict, from kinds and verdicts; kinds are never added up."""
-    counts = Counter(decided)
-    columns = [name for name in VERDICTS.values() if any(counts[kind, name] for kind in KINDS)]
-    rows = [[kind, *(counts[kind, name] or None for name in columns)] for kind in KINDS]
-    return tables.rows(["kind of claim", *columns], rows)
-
-
 def frozen(notebook: str) -> list[str]:
     """The lines of the file of frozen ranges for a notebook's claims: a digest of what decides, and what it is of."""
     lines = []
@@ -148,9 +139,13 @@ def _row(claim: Claim, values: Mapping[str, Estimate | float]) -> list[str]:
         counted = f" (n = {ours.n}" + (f", {ours.missing} without a value)" if ours.missing else ")") if ours.n else ""
         middle = f"{number(ours.value)} {claim.unit}{counted}"
         interval = f"[{number(ours.low)}, {number(ours.high)}]" if ours.n else "–"
-    accepted = f"{_range(claim)}: {claim.why}" + (f"; if {claim.bar} ≤ 1" if claim.bar else "")
     said = VERDICTS[verdict(claim, values)]
-    return [f"{claim.claim} ({claim.where})", claim.kind, claim.published, middle, interval, accepted, said]
+    return [f"{claim.claim} ({claim.where})", claim.kind, claim.published, middle, interval, accepted(claim), said]
+
+
+def accepted(claim: Claim) -> str:
+    """The accepted range of a claim, why it is that, and the bar if there is one."""
+    return f"{_range(claim)}: {claim.why}" + (f"; if {claim.bar} ≤ 1" if claim.bar else "")
 
 
 def estimates(record: Mapping[str, Mapping]) -> dict[str, Estimate]:

@@ -13,7 +13,7 @@ import nbformat
 import yaml
 
 from lib.models.data import ROOT
-from lib.study import claims, front, parameters, processes, tables
+from lib.study import claims, front, parameters, processes, scorecard, tables
 from lib.study.runs import Job
 
 HTML = ROOT / "_build" / "html"
@@ -39,19 +39,6 @@ def render_one(run: tuple[Job, dict], output: Path) -> Path:
     return index.with_name("notebooks") / f"{run[0].notebook.stem}.html"
 
 
-def scorecard(records: Mapping[str, dict]) -> str:
-    """The scorecard as Markdown: every claim of every notebook, decided by its run."""
-    parts, decided = [], []
-    for path in parameters.notebooks():
-        values = claims.estimates(records.get(path.stem, {}))
-        listed = claims.frame(path.stem, values)
-        if len(listed):
-            decided += zip(listed["kind"], listed["verdict"], strict=True)
-            parts += [f"## {title(path)}", f"{{doc}}`../notebooks/{path.stem}`", tables.markdown(listed)]
-    intro = (ROOT / "book" / "scorecard.md").read_text()
-    return "\n\n".join([intro, "In this build:", tables.markdown(claims.totals(decided)), *parts, ""])
-
-
 def execution(runs: Sequence[tuple[Job, dict]]) -> str:
     """What each notebook took, on what, from which commit, as Markdown."""
     order = [path.stem for path in parameters.notebooks()]
@@ -69,11 +56,6 @@ def _took(job: Job, record: Mapping) -> list[str]:
     memory = f"{record['peak_memory_bytes'] / 2**30:.2f} GiB"
     page = f"{{doc}}`../notebooks/{job.notebook.stem}`"
     return [page, f"{record['seconds']:.0f}", memory, record["device"], f"`{record['commit']}`", digest]
-
-
-def title(notebook: Path) -> str:
-    """The first heading of a notebook."""
-    return nbformat.read(notebook, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
 
 
 def page(job: Job, record: Mapping) -> nbformat.NotebookNode:
@@ -167,7 +149,11 @@ def _stage(runs: Sequence[tuple[Job, dict]], toc: dict, sources: Path) -> None:
     (sources / "book" / "index.md").write_text(front.numbers(index, records))
     if content:
         (sources / "book" / "front.png").write_bytes(content)
-    (sources / "book" / "scorecard.md").write_text(scorecard(records))
+    decided = scorecard.rows(records)
+    (sources / "book" / "scorecard.md").write_text(
+        scorecard.page((ROOT / "book" / "scorecard.md").read_text(), decided)
+    )
+    scorecard.table(decided).to_csv(sources / "book" / "results.csv", index=False)
     (sources / "book" / "execution.md").write_text(execution(runs))
     (sources / "book" / "results.json").write_text(json.dumps(records, indent=1))
     config = yaml.safe_load((ROOT / "_config.yml").read_text())

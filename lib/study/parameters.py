@@ -65,11 +65,18 @@ class Parameter(NamedTuple):
     condition: str
 
 
+def parts() -> dict[str, list[Path]]:
+    """The notebooks of each part by its caption, in the order of the book, which ``_toc.yml`` alone gives."""
+    found = {}
+    for part in yaml.safe_load(CONTENTS.read_text())["parts"]:
+        files = [entry["file"] for entry in part["chapters"]]
+        found[part["caption"]] = [ROOT / f"{file}.ipynb" for file in files if file.startswith("notebooks/")]
+    return {caption: paths for caption, paths in found.items() if paths}
+
+
 def notebooks() -> list[Path]:
-    """All notebooks, in the order of the book, which ``_toc.yml`` alone gives."""
-    parts = yaml.safe_load(CONTENTS.read_text())["parts"]
-    files = [entry["file"] for part in parts for entry in part["chapters"]]
-    return [ROOT / f"{file}.ipynb" for file in files if file.startswith("notebooks/")]
+    """All notebooks, in the order of the book."""
+    return [path for paths in parts().values() for path in paths]
 
 
 def find(name: str) -> Path:

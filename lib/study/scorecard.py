@@ -1,0 +1,143 @@
+"""The scorecard: every claim of the book with its verdict, as a page that is read and as a file that is computed with.
+
+``book/scorecard.md`` is the page, a template; what stands here are its data. A row draws where our number lies in units
+of the claim's accepted range, which reaches from 0 to 1, see :func:`positions`.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jinja2
+import pandas as pd
+
+from lib.measures.intervals import Estimate, number
+from lib.study import claims, parameters
+from lib.study.claims import Claim
+
+NUMBER = re.compile(r"(?:about |gap )?(−?\d*\.?\d+)(?: times)?")
+"""a published text that is one number and nothing else"""
+WINDOW = (-1.0, 2.0)
+"""what a row draws, in units of the accepted range"""
+
+
+class Row(NamedTuple):
+    """A claim, where it stands in the book, and how a run decided it."""
+
+    part: str
+    id: str
+    """the claim's address on the page"""
+    claim: Claim
+    ours: Estimate | None
+    verdict: str
+    """a key of :data:`lib.study.claims.VERDICTS`"""
+
+
+class Mark(NamedTuple):
+    """Where a row draws a value: per cent of its width, and -1 or 1 if the value lies beyond that end of the window."""
+
+    x: float
+    beyond: int
+
+
+def rows(records: Mapping[str, Mapping]) -> list[Row]:
+    """Every claim of the book in its order, decided by the notebooks' records; without one it was not run."""
+    found = []
+    for part, paths in parameters.parts().items():
+        for path in paths:
+            values = claims.estimates(records.get(path.stem, {}))
+            listed = claims.claims(path.stem)
+            for name, claim in zip(ids(listed), listed, strict=True):
+                ours = claims.as_estimate(values.get(claim.value))
+                found.append(Row(part, name, claim, ours, claims.verdict(claim, values)))
+    return found
+
+
+def ids(listed: Sequence[Claim]) -> list[str]:
+    """The addresses of a notebook's claims: its name and the value's; a second claim about a value adds its kind."""
+    found = []
+    for claim in listed:
+        name = f"claim-{claim.notebook}-{claim.value}"
+        found.append(f"{name}-{claim.kind}" if name in found else name)
+    return found
+
+
+def counts(listed: Sequence[Row]) -> dict[str, dict[str, int]]:
+    """How many claims of each kind have each verdict that occurs; kinds are never added up."""
+    decided = Counter((row.claim.kind, row.verdict) for row in listed)
+    return {kind: {name: n for name in claims.VERDICTS if (n := decided[kind, name])} for kind in claims.KINDS}
+
+
+def table(listed: Sequence[Row]) -> pd.DataFrame:
+    """A line for each claim, numbers in full; what is open or was not run is empty."""
+    columns = ("part", "section", "claim", "kind", "where", "published", "ours", "low", "high", "n", "unit")
+    columns += ("accepted_low", "accepted_high", "bar", "verdict")
+    lines = []
+    for row in listed:
+        claim = row.claim
+        said = [row.part, claim.notebook, claim.claim, claim.kind, claim.where, claim.published]
+        numbers = row.ours[:4] if row.ours else [None] * 4
+        accepted = [None if math.isinf(end) else end for end in (claim.low, claim.high)]
+        lines.append([*said, *numbers, claim.unit, *accepted, claim.bar, row.verdict])
+    return pd.DataFrame(lines, columns=columns, dtype=object)
+
+
+def published(claim: Claim) -> float | None:
+    """The published number in the claim's own unit, or None unless the text is one number and nothing else.
+
+    Example:
+        >>> claim = Claim("x", "gap", "It overfits", "size", "table 1", "gap .678", "gap", 0.5, 0.7, "its bound")
+        >>> published(claim), published(claim._replace(published=".678 to .006"))
+        (0.678, None)
+    """
+    if "published" in claim.unit:  # a number relative to the published one
+        return 1.0 if claim.unit == "times the published" else None
+    found = NUMBER.fullmatch(claim.published)
+    return float(found[1].replace("−", "-")) if found else None
+
+
+def ends(claim: Claim) -> str:
+    """Which ends the accepted range has: ``both``, ``low`` or ``high``."""
+    return "high" if math.isinf(claim.low) else "low" if math.isinf(claim.high) else "both"
+
+
+def positions(claim: Claim, ours: Estimate) -> dict[str, float]:
+    """Our value, the ends of its interval and the published number in units of the accepted range: inside is 0 to 1.
+
+    A range with one end has no width, so its unit is the distance from that end to the farthest of our three numbers:
+    such a row says on which side of the border the interval lies, and how far in lengths of its own. A range from
+    ``low`` up has its border at 0, one up to ``high`` at 1.
+    """
+    numbers = {"value": ours.value, "low": ours.low, "high": ours.high, "published": published(claim)}
+    border = claim.high if ends(claim) == "high" else claim.low
+    unit = claim.high - claim.low
+    if ends(claim) != "both":
+        unit = max(abs(end - border) for end in ours[:3]) or 1.0
+    origin = border - unit if ends(claim) == "high" else border
+    return {name: (value - origin) / unit for name, value in numbers.items() if value is not None}
+
+
+def mark(position: float) -> Mark:
+    """Where a position is drawn: the accepted range from 35 % to 65 % of the width, with margins of 5 % at the ends.
+
+    Example:
+        >>> mark(0.5), mark(7.0)
+        (Mark(x=50.0, beyond=0), Mark(x=95.0, beyond=1))
+    """
+    low, high = WINDOW
+    inside = min(max(position, low), high)
+    return Mark(round(5 + 90 * (inside - low) / (high - low), 2), (position > high) - (position < low))
+
+
+def page(template: str, listed: Sequence[Row]) -> str:
+    """The page as Markdown with rows in HTML; what comes from claims and runs is escaped."""
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.globals |= {"claims": claims, "ends": ends, "mark": mark, "number": number, "positions": positions}
+    by_section = {}
+    for row in listed:
+        by_section.setdefault(row.part, {}).setdefault(row.claim.notebook, []).append(row)
+    return environment.from_string(template).render(rows=listed, counts=counts(listed), parts=by_section)

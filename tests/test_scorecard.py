@@ -1,0 +1,179 @@
+"""The data of the scorecard; ``test_book`` looks at the page in a browser."""
+
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from lib.measures.intervals import Estimate
+from lib.models.data import ROOT
+from lib.study import claims, parameters, scorecard
+from lib.study.claims import Claim
+from lib.study.scorecard import Row, mark, positions, published
+
+TEMPLATE = (ROOT / "book" / "scorecard.md").read_text()
+
+
+def claim(low=0.0, high=math.inf, **changed):
+    return Claim("x", "value", "It holds", "size", "section 1", "1.07", "nats", low, high, "the sign")._replace(
+        **changed
+    )
+
+
+def row(claim, ours=None, part="The first part", verdict="undecided"):
+    return Row(part, f"claim-{claim.value}", claim, ours, verdict)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(2, 0), (3, 0.25), (6, 1), (0, -0.5), (10, 2)])
+def test_a_position_in_a_range_of_two_ends_is_in_units_of_its_width(value, expected):
+    assert positions(claim(2, 6), Estimate(value, value, value, 9))["value"] == expected
+
+
+@pytest.mark.parametrize("ours", [(5, 4, 7), (-5, -7, -4), (1, -7, 2), (-6.5, -7, 3)])
+def test_a_range_of_one_end_has_its_border_at_0_or_1_and_our_farthest_number_one_unit_away(ours):
+    above, below = (positions(claim(*ends), Estimate(*ours, 9)) for ends in ((3, math.inf), (-math.inf, 3)))
+    unit = max(abs(number - 3) for number in ours)
+    for name, number in zip(("value", "low", "high"), ours, strict=True):
+        assert above[name] == pytest.approx((number - 3) / unit)
+        assert below[name] == pytest.approx(1 + (number - 3) / unit)
+        assert (above[name] >= 0) == (number >= 3)
+        assert (below[name] <= 1) == (number <= 3)
+    assert all(-1 <= above[name] <= 1 for name in ("value", "low", "high"))
+
+
+def test_on_the_border_itself_there_is_no_length_to_measure_by():
+    exact = Estimate(14, 14, 14, 0)
+    assert positions(claim(-math.inf, 14, published="14"), exact) == {"value": 1, "low": 1, "high": 1, "published": 1}
+    assert positions(claim(14, math.inf), exact)["value"] == 0
+
+
+@pytest.mark.parametrize("ends", [(-1, 2), (0.5, math.inf), (-math.inf, 0.5)])
+@pytest.mark.parametrize("low", [-3, -0.5, 0.6, 1.9, 3])
+def test_an_interval_is_drawn_inside_where_the_claim_is_reproduced(ends, low):
+    ours = Estimate(low + 0.1, low, low + 0.2, 9)
+    at = positions(claim(*ends), ours)
+    reproduced = claims.verdict(claim(*ends), {"value": ours}) == "reproduced"
+    assert reproduced == (at["low"] >= -1e-12 and at["high"] <= 1 + 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("position", "x", "beyond"), [(-1.0, 5, 0), (0.0, 35, 0), (1.0, 65, 0), (2.0, 95, 0), (-1.01, 5, -1), (2.01, 95, 1), (1e9, 95, 1)]
+)  # fmt: skip
+def test_what_lies_beyond_the_window_is_drawn_at_its_end_and_said_to_be_beyond(position, x, beyond):
+    assert mark(position) == (pytest.approx(x), beyond)
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "expected"),
+    [
+        ("−0.242", "nats", -0.242),
+        ("about 200", "nats", 200),
+        ("gap .970", "gap, fewest digits", 0.97),
+        ("4.4 times", "times", 4.4),
+        ("1.07", "times the published", 1),
+        ("4.4", "of the published median", None),
+        (".678 to .006", "difference of the gaps", None),
+        ("gap −.091 (printed .089)", "gap", None),
+        ("6.89e-3 / 2.75e-2 = .25", "ratio", None),
+        ("1 %", "share", None),
+        ("exact", "nats", None),
+        ("–", "nats", None),
+    ],
+)
+def test_a_published_number_is_one_that_the_text_leaves_no_doubt_of(text, unit, expected):
+    assert published(claim(published=text, unit=unit)) == expected
+
+
+def test_every_claim_has_an_address_of_its_own():
+    rows = scorecard.rows({})
+    ids = [row.id for row in rows]
+    assert len(set(ids)) == len(ids) == sum(len(claims.claims(path.stem)) for path in parameters.notebooks())
+    assert [name for name in ids if not re.fullmatch(r"[\w-]+", name)] == []
+    assert "claim-line_densities-dip_memorised" in ids
+
+
+def test_an_address_stays_when_claims_are_added_after_it():
+    listed = [claim(value="a"), claim(value="b"), claim(value="a", kind="direction")]
+    assert scorecard.ids(listed) == ["claim-x-a", "claim-x-b", "claim-x-a-direction"]
+    assert scorecard.ids([*listed, claim(value="b", kind="ours")])[:3] == scorecard.ids(listed)
+
+
+def test_kinds_are_counted_apart():
+    decided = [("size", "reproduced"), ("size", "undecided"), ("ours", "holds"), ("size", "reproduced")]
+    found = scorecard.counts([row(claim(kind=kind), verdict=verdict) for kind, verdict in decided])
+    assert found == {"direction": {}, "size": {"reproduced": 2, "undecided": 1}, "identity": {}, "ours": {"holds": 1}}
+
+
+def test_the_file_has_a_line_for_every_claim_with_its_numbers_in_full():
+    rows = scorecard.rows({})
+    table = scorecard.table(rows)
+    assert len(table) == len(rows)
+    assert set(table["verdict"]) == {"not run"}
+    assert list(dict.fromkeys(table["part"])) == list(parameters.parts())
+    decided = row(claim(value="v", bar="good"), Estimate(1 / 3, 0.25, 0.5, 97, 3), verdict="reproduced")
+    header, line, _ = scorecard.table([decided]).to_csv(index=False).split("\n")
+    assert header == (
+        "part,section,claim,kind,where,published,ours,low,high,n,unit,accepted_low,accepted_high,bar,verdict"
+    )
+    assert (
+        line == "The first part,x,It holds,size,section 1,1.07,0.3333333333333333,0.25,0.5,97,nats,0.0,,good,reproduced"
+    )
+
+
+class Texts(HTMLParser):
+    """The texts and the tags of a page."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.texts, self.tags = [], []
+        self.feed(page)
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+
+
+def test_what_comes_from_claims_is_text_and_not_html():
+    text = 'a < b & "c" <script>alert(1)</script>'
+    hostile = claim(claim=text, where=text, published=text, unit=text, why=text)
+    page = scorecard.page(TEMPLATE, [row(hostile, Estimate(1.0, 0.5, 1.5, 9), part=text)])
+    plain = scorecard.page(TEMPLATE, [row(claim(), Estimate(1.0, 0.5, 1.5, 9))])
+    found = Texts(page)
+    assert found.tags.count("script") == Texts(plain).tags.count("script") == 1  # the filter
+    assert sum(text in piece for piece in found.texts) >= 4
+
+
+def test_claims_are_plain_text():
+    """The page shows them as they are written, so that markup would be shown, too."""
+    texts = [
+        text
+        for row in scorecard.rows({})
+        for text in (row.claim.claim, row.claim.published, row.claim.unit, row.claim.why)
+    ]
+    assert [text for text in texts if re.search(r"[$`*\\]|\{\w|\]\(", text)] == []
+
+
+def test_a_claim_can_be_read_alone():
+    assert [row.id for row in scorecard.rows({}) if row.claim.claim.startswith(("...", "…"))] == []
+
+
+def test_a_claim_shows_its_number_its_place_and_why():
+    ours = Estimate(9.87, 9.01, 10.8, 97, 3)
+    page = scorecard.page(TEMPLATE, [row(claim(0.316, 3.162, where="table 1"), ours, verdict="did not reproduce")])
+    text = re.sub(r"\s+", " ", "".join(Texts(page[page.index('<li class="claim"') :]).texts))
+    for part in (
+        "It holds",
+        "9.87 [9.01, 10.8]",
+        "published 1.07",
+        "✘ did not reproduce",
+        "size",
+        "n = 97, 3 without a value",
+    ):
+        assert part in text
+    assert "table 1 · nats" in text
+    assert "accepted 0.316 to 3.16: the sign" in text
+    assert page.count("<circle") == TEMPLATE.count('{{ plot("') - 1  # those of the key: the claim has an arrow instead
+    assert '#beyond1" x="95.0%"' in page
