@@ -4,7 +4,9 @@ import math
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+from scipy.stats import norm
 
 from lib.measures.intervals import Estimate
 from lib.models.data import ROOT
@@ -21,8 +23,8 @@ def claim(low=0.0, high=math.inf, **changed):
     )
 
 
-def row(claim, ours=None, part="The first part", verdict="undecided"):
-    return Row(part, f"claim-{claim.value}", claim, ours, verdict)
+def row(claim, ours=None, part="The first part", verdict="undecided", id=""):
+    return Row(part, id or f"claim-{claim.value}", claim, ours, verdict)
 
 
 @pytest.mark.parametrize(("value", "expected"), [(2, 0), (3, 0.25), (6, 1), (0, -0.5), (10, 2)])
@@ -177,3 +179,38 @@ def test_a_claim_shows_its_number_its_place_and_why():
     assert "accepted 0.316 to 3.16: the sign" in text
     assert page.count("<circle") == TEMPLATE.count('{{ plot("') - 1  # those of the key: the claim has an arrow instead
     assert '#beyond1" x="95.0%"' in page
+
+
+def test_a_verdict_whose_interval_touches_the_border_has_five_per_cent():
+    inside, outside = Estimate(1.0, 0.0, 9.0, 9), Estimate(-1.0, -9.0, 0.0, 9)
+    assert scorecard.p_value(claim(0.0, math.inf), inside) == pytest.approx(0.05)
+    assert scorecard.p_value(claim(0.0, math.inf), outside) == pytest.approx(0.05)
+    assert scorecard.p_value(claim(0.0, math.inf), inside._replace(low=0.5)) == pytest.approx(2 * norm.sf(1.959964 * 2))
+    assert scorecard.p_value(claim(-9.0, 3.0), Estimate(2.0, 0.0, 3.0, 9)) == pytest.approx(0.05)  # the nearer border
+    assert scorecard.p_value(claim(0.0, 1.0), Estimate(0.0, -1.0, 1.0, 9)) == 1
+
+
+def test_holm_stops_at_the_first_that_is_not_small_enough():
+    assert scorecard.holm([0.01, 0.02, 0.03]) == [True, True, True]
+    assert scorecard.holm([0.04, 0.01, 0.03]) == [False, True, False]
+    assert scorecard.holm([]) == []
+
+
+def test_holm_rejects_a_true_hypothesis_in_no_more_than_five_per_cent():
+    p = np.random.default_rng(0).random((4000, 20))
+    assert np.mean([any(scorecard.holm(each)) for each in p.tolist()]) == pytest.approx(0.05, abs=0.01)
+
+
+def test_what_has_no_interval_or_is_not_testable_is_not_among_those_tested():
+    sure, exact = Estimate(1.0, 0.9, 1.1, 9), Estimate(1.0, 1.0, 1.0, 0)
+    listed = [
+        row(claim(0.0, math.inf), sure, id="a"),
+        row(claim(0.0, math.inf), exact, id="b"),
+        row(claim(0.0, math.inf), sure, id="c", verdict="not testable"),
+        row(claim(0.0, math.inf), None, id="d", verdict="not run"),
+        row(claim(0.0, math.inf), Estimate(1.0, 0.01, 2.0, 9), id="e"),
+    ]
+    assert scorecard.corrected(listed) == {"a": True, "e": True}
+    many = [*listed, *(row(claim(0.0, math.inf), Estimate(0.1, -1.0, 1.2, 9), id=f"{k}") for k in range(9))]
+    assert scorecard.corrected(many)["a"]
+    assert not scorecard.corrected(many)["e"]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jinja2
 import pandas as pd
+from scipy.stats import norm
 
 from lib.measures.intervals import Estimate, number
 from lib.study import claims, parameters
@@ -64,6 +65,54 @@ def ids(listed: Sequence[Claim]) -> list[str]:
     return found
 
 
+def p_value(claim: Claim, ours: Estimate) -> float:
+    """How probable so clear a verdict is if the truth were at the nearest border of the accepted range.
+
+    Two-sided, from a normal distribution whose 95 % interval is ours on the side of that border: an interval that just
+    decides has .05.
+
+    Example:
+        >>> claim = Claim("x", "gap", "It overfits", "direction", "table 1", ".6", "gap", 0.1, math.inf, "its bound")
+        >>> f"{p_value(claim, Estimate(0.3, 0.1, 0.5, 200)):.3f}"
+        '0.050'
+    """
+    border = min((claim.low, claim.high), key=lambda end: abs(end - ours.value))
+    half = ours.high - ours.value if border > ours.value else ours.value - ours.low
+    return float(2 * norm.sf(norm.isf(0.025) * abs(border - ours.value) / half)) if half > 0 else 0.0
+
+
+def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
+    """Which of many hypotheses are rejected so that with 95 % confidence none is rejected by chance (Holm 1979).
+
+    Example:
+        >>> holm([0.02, 0.001, 0.04])
+        [True, True, True]
+        >>> holm([0.03, 0.001, 0.04])
+        [False, True, False]
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    passed = [p_values[i] <= level / (len(order) - rank) for rank, i in enumerate(order)]
+    first = passed.index(False) if False in passed else len(order)
+    return [i in order[:first] for i in range(len(p_values))]
+
+
+def corrected(listed: Sequence[Row]) -> dict[str, bool]:
+    """By address, whether a verdict from an interval survives all others of its part, see :func:`holm`.
+
+    Every claim that was tested counts, those that stayed undecided among them; what has no interval is in none.
+    """
+    survives = {}
+    for part in dict.fromkeys(row.part for row in listed):
+        tested = [row for row in listed if row.part == part and _tested(row)]
+        rejected = holm([p_value(row.claim, row.ours) for row in tested])
+        survives |= {row.id: kept for row, kept in zip(tested, rejected, strict=True)}
+    return survives
+
+
+def _tested(row: Row) -> bool:
+    return row.ours is not None and row.ours.n > 0 and row.verdict not in ("not testable", "not run")
+
+
 def counts(listed: Sequence[Row]) -> dict[str, dict[str, int]]:
     """How many claims of each kind have each verdict that occurs; kinds are never added up."""
     decided = Counter((row.claim.kind, row.verdict) for row in listed)
@@ -73,14 +122,14 @@ def counts(listed: Sequence[Row]) -> dict[str, dict[str, int]]:
 def table(listed: Sequence[Row]) -> pd.DataFrame:
     """A line for each claim, numbers in full; what is open or was not run is empty."""
     columns = ("part", "section", "claim", "kind", "where", "published", "ours", "low", "high", "n", "unit")
-    columns += ("accepted_low", "accepted_high", "bar", "verdict")
-    lines = []
+    columns += ("accepted_low", "accepted_high", "bar", "verdict", "holm")
+    lines, survives = [], corrected(listed)
     for row in listed:
         claim = row.claim
         said = [row.part, claim.notebook, claim.claim, claim.kind, claim.where, claim.published]
         numbers = row.ours[:4] if row.ours else [None] * 4
         accepted = [None if math.isinf(end) else end for end in (claim.low, claim.high)]
-        lines.append([*said, *numbers, claim.unit, *accepted, claim.bar, row.verdict])
+        lines.append([*said, *numbers, claim.unit, *accepted, claim.bar, row.verdict, survives.get(row.id)])
     return pd.DataFrame(lines, columns=columns, dtype=object)
 
 
@@ -140,4 +189,8 @@ def page(template: str, listed: Sequence[Row]) -> str:
     by_section = {}
     for row in listed:
         by_section.setdefault(row.part, {}).setdefault(row.claim.notebook, []).append(row)
-    return environment.from_string(template).render(rows=listed, counts=counts(listed), parts=by_section)
+    survives = corrected(listed)
+    decided = [row for row in listed if row.id in survives and row.verdict != "undecided"]
+    data = {"rows": listed, "counts": counts(listed), "parts": by_section, "decided": decided}
+    data["alone"] = [row for row in decided if not survives[row.id]]
+    return environment.from_string(template).render(data)
