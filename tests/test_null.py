@@ -119,7 +119,7 @@ def test_every_repeat_is_left_out_in_turn():
         return float(models.log_p[-1].mean())
 
     over_images = Estimate(1.0, 0.9, 1.1, 40)
-    found = null.with_models(over_images, statistic, fits)
+    found = null.with_repeats(over_images, statistic, fits)
     assert [len(each) for each in seen] == [3] * 4
     assert torch.equal(seen[1], fits.held_out[[0, 2, 3]])
     by_repeat = mean_of_few(fits.log_p[-1].mean((1, 2)))  # the jackknife of a mean
@@ -130,7 +130,7 @@ def test_every_repeat_is_left_out_in_turn():
 def test_two_learning_rates_lose_the_same_repeat():
     first = second = simulated_models(3, 3, 40)
     zero = Estimate(0.0, 0.0, 0.0, 40)
-    difference = null.with_models(zero, lambda a, b: (a.log_p - b.log_p).mean(), first, second)
+    difference = null.with_repeats(zero, lambda a, b: (a.log_p - b.log_p).mean(), first, second)
     assert (difference.low, difference.high) == (0, 0)
 
 

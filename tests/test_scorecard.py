@@ -116,10 +116,11 @@ def test_the_file_has_a_line_for_every_claim_with_its_numbers_in_full():
     decided = row(claim(value="v", bar="good"), Estimate(1 / 3, 0.25, 0.5, 97, 3), verdict="reproduced")
     header, line, _ = scorecard.table([decided]).to_csv(index=False).split("\n")
     assert header == (
-        "part,section,claim,kind,where,published,ours,low,high,n,unit,accepted_low,accepted_high,bar,verdict"
+        "part,section,claim,kind,where,published,ours,low,high,n,unit,accepted_low,accepted_high,bar,verdict,holm"
     )
     assert (
-        line == "The first part,x,It holds,size,section 1,1.07,0.3333333333333333,0.25,0.5,97,nats,0.0,,good,reproduced"
+        line
+        == "The first part,x,It holds,size,section 1,1.07,0.3333333333333333,0.25,0.5,97,nats,0.0,,good,reproduced,True"
     )
 
 

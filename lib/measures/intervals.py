@@ -193,6 +193,29 @@ def over_models(statistic: Callable, *columns: Sequence[Float[Tensor, " _"]]) ->
     return mean_of_few(each)._replace(missing=missing)
 
 
+def with_models(over_points: Estimate, each: Sequence[float]) -> Estimate:
+    r"""An estimate whose interval over points is widened by the t interval over models.
+
+    .. math:: \bar\theta \pm \sqrt{(t\, s / \sqrt{M})^2 + h^2}
+
+    For models that are measured at the same points, or at few: ``h`` is the half of the interval over points, the other
+    term that of :func:`mean_of_few` over the values of ``M`` models. The draw of the points is in both, so the interval
+    is on the safe side. Of one model, it is over points alone.
+
+    Args:
+        over_points: the estimate.
+        each: the same number of each model.
+
+    Example:
+        >>> print(with_models(Estimate(2.0, 1.0, 3.0, 200), [1.9, 2.0, 2.1]))
+        2 [0.969, 3.03]
+    """
+    if len(each) < 2:
+        return over_points
+    over = mean_of_few(torch.tensor(each, dtype=torch.float64))
+    return over_points.widened((over.high - over.low) / 2)
+
+
 def by_model(statistic: Callable, *columns: Sequence[Float[Tensor, " _"]]) -> list[float]:
     """A statistic of the points of each model; arguments as :func:`over_models`."""
     points = [[column.double().cpu().numpy() for column in model] for model in zip(*columns, strict=True)]

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from lib.measures.axes import Images
-from lib.measures.intervals import Estimate, estimate, mean_of_few, paired
+from lib.measures.intervals import Estimate, estimate, paired, with_models
 from lib.measures.recovery import Overfitting, false_alarms, overfitting
 from lib.measures.transforms import warp
 from lib.protocols.zoo import Search, Zoo, errors
@@ -119,20 +119,16 @@ def compare(sides: Sides, seed: int) -> Overfitting:
 
 
 def over_models(models: Sequence[Sides], seed: int) -> Estimate:
-    r"""The mean gap of the models of a row, with a 95 % interval over models and images.
+    """The mean gap of the models of a row, with the 95 % interval of :func:`lib.measures.intervals.with_models`.
 
-    .. math:: \bar g \pm \sqrt{(t\, s / \sqrt{M})^2 + h^2}
-
-    The first term is the t interval over the gaps of ``M`` models, the second the half of the bootstrap interval over
-    images, which are resampled with their errors under all models: that of a held-out image under one model is not
-    independent of that under another. The draw of the training images is in both, so the interval is on the safe side.
-    That of one model is over images alone.
+    Images are resampled with their errors under all models: that of a held-out image under one model is not independent
+    of that under another.
 
     Args:
         models: their errors, as many images on either side.
         seed: seed of the resampling.
     """
-    return _with_models(paired(_mean_gap, *_columns(models), seed=seed), [_gap(sides) for sides in models])
+    return with_models(paired(_mean_gap, *_columns(models), seed=seed), [_gap(sides) for sides in models])
 
 
 def fall(few: Sequence[Sides], many: Sequence[Sides], seed: int) -> Estimate:
@@ -149,7 +145,7 @@ def fall(few: Sequence[Sides], many: Sequence[Sides], seed: int) -> Estimate:
     if len(few) != len(many):
         raise ValueError(f"as many models of few as of many images are needed, got {len(few)} and {len(many)}")
     falls = [_gap(first) - _gap(second) for first, second in zip(few, many, strict=True)]
-    return _with_models(paired(_difference_of_gaps, *_columns(few), *_columns(many), seed=seed), falls)
+    return with_models(paired(_difference_of_gaps, *_columns(few), *_columns(many), seed=seed), falls)
 
 
 def median(values: Float[Tensor, " images"], seed: int) -> Estimate:
@@ -254,14 +250,6 @@ def alarms(values: Float[Tensor, " images"], count: int, seed: int) -> dict[int,
     half = len(values) // 2
     levels = {side for side in (30, 60, 125, 250, 500, 1000, 2000) if side <= half} | {min(count, half)}
     return {side: false_alarms(values, side, seed=seed) for side in sorted(levels)}
-
-
-def _with_models(over_images: Estimate, each: Sequence[float]) -> Estimate:
-    """An estimate whose interval over images is widened by the t interval over models, if there are several."""
-    if len(each) < 2:
-        return over_images
-    over = mean_of_few(torch.tensor(each, dtype=torch.float64))
-    return over_images.widened((over.high - over.low) / 2)
 
 
 def _gap(sides: Sides) -> float:

@@ -51,6 +51,11 @@ class Gain(NamedTuple):
     higher: float
     """share of the images for which it is higher"""
 
+    @property
+    def over_both(self) -> Estimate:
+        """With the errors of both intervals."""
+        return self.over_images.widened((self.over_models.high - self.over_models.low) / 2)
+
 
 def judge(
     models: Sequence[Model],

@@ -135,7 +135,7 @@ def beyond_null(scores: Scores) -> float:
     return float((scores.balanced_matched > scores.balanced_null.quantile(0.95)).double().mean())
 
 
-def with_models(over_images: Estimate, statistic: Callable, *fits: CrossValidation) -> Estimate:
+def with_repeats(over_images: Estimate, statistic: Callable, *fits: CrossValidation) -> Estimate:
     """An estimate whose interval over images is widened by what other models would change.
 
     The models come in repeats, each with folds and weights of its own: every repeat is left out in turn, see
