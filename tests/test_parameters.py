@@ -71,7 +71,7 @@ def test_conditions_see_the_other_parameters_of_the_same_run():
 
 
 def test_unknown_parameters_are_refused_with_the_accepted_names():
-    with pytest.raises(Refused, match="has no parameter 'rnak'; accepted: dataset, device, seed, examples"):
+    with pytest.raises(Refused, match="has no parameter 'rnak'; accepted: dataset, device, seed, models, examples"):
         for_run(find("line_densities"), "quick", {"rnak": "10"})
     with pytest.raises(Refused, match="no parameter 'results'"):
         for_run(find("line_densities"), "quick", {"results": "/tmp"})

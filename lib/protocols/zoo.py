@@ -40,7 +40,7 @@ class Budget(NamedTuple):
     steps: int
     """of GLO and the autoencoder"""
     adversarial_steps: int
-    """of everything with a discriminator; MESCH has half"""
+    """of everything with a discriminator; MESCH has four times as many"""
     batch: int
     """images in a step of GLO and the autoencoder"""
     adversarial_batch: int
@@ -49,8 +49,8 @@ class Budget(NamedTuple):
     width: int
     """channels of the generator's finest map"""
     stride: int
-    """by which every layer refines the image; in purely adversarial networks it is two, as in the papers, since with
-    four what they make does not pass the bar of principal components"""
+    """by which every layer refines the image; in DCGAN it is two, as in the paper, since with four what it makes does not
+    pass the bar of principal components, however long it is trained"""
     controls: bool = False
     """whether there are two more rows of the fewest images: GLO with fixed codes, and DCGAN"""
 
@@ -166,17 +166,16 @@ def plan(budget: Budget, *, available: int, seed: int) -> dict[str, Generative]:
     few, most = budget.sizes[0], min(budget.sizes[-1], available)
     plain = Generative("glo", 0, budget.steps, budget.batch, seed, budget.latent, budget.width, budget.stride)
     fooling = replace(plain, steps=budget.adversarial_steps, batch=budget.adversarial_batch)
-    adversarial = replace(fooling, stride=2)
     rows = {
         **{f"GLO-{n}": replace(plain, examples=n) for n in budget.sizes},
         **{f"AE-{n}": replace(plain, kind="ae", examples=n) for n in (few, most)},
         **{f"AEGAN-{n}": replace(fooling, kind="aegan", examples=n) for n in (few, most)},
-        "DCGAN": replace(adversarial, kind="dcgan"),
-        "MESCH": replace(adversarial, kind="mesch", steps=max(5, budget.adversarial_steps // 2)),
+        "DCGAN": replace(fooling, kind="dcgan", stride=2),
+        "MESCH": replace(fooling, kind="mesch", steps=4 * budget.adversarial_steps),
     }
     controls = {
         f"GLO-{few}, codes fixed": replace(plain, examples=few, code_rate=0.0),
-        f"DCGAN-{few}": replace(adversarial, kind="dcgan", examples=few),
+        f"DCGAN-{few}": replace(fooling, kind="dcgan", stride=2, examples=few),
     }
     return rows | controls if budget.controls else rows
 
