@@ -90,11 +90,14 @@ def test_a_linear_generator_is_beside_the_principal_components_of_what_it_was_tr
     kept = torch.linalg.svd(x - x.mean(0)).Vh[:3]
     rest = (images - x.mean(0)) @ (torch.eye(16) - kept.T @ kept)
     wanted = held_out.quantile(0.5) / rest.square().mean(1).quantile(0.5)
-    found = gaps.over_components(zoo, "line", held_out)
+    found = gaps.over_components(zoo, "line", [held_out])
     assert found.value == pytest.approx(float(wanted), rel=1e-3)
     other = replace(zoo, fits={"line": zoo.fits["line"][::-1]})  # trained on other images
-    assert gaps.over_components(other, "line", held_out).value != pytest.approx(found.value, rel=1e-3)
-    assert gaps.over_components(zoo, "line", 3 * held_out).value == pytest.approx(3 * found.value)
+    assert gaps.over_components(other, "line", [held_out]).value != pytest.approx(found.value, rel=1e-3)
+    assert gaps.over_components(zoo, "line", [3 * held_out]).value == pytest.approx(3 * found.value)
+    both = gaps.over_components(zoo, "line", [held_out, 3 * held_out])
+    assert found.value < both.value < 3 * found.value
+    assert both.high - both.low > found.high - found.low
 
 
 def test_difficulty_is_the_residual_off_the_principal_components():

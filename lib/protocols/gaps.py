@@ -181,20 +181,24 @@ def difficulty(reference: Images, components: int, seed: int) -> Callable[[Image
     return log_error
 
 
-def over_components(zoo: Zoo, row: str, errors: Float[Tensor, " images"]) -> Estimate:
-    """How well a generator makes what it has not seen: its median error over that of principal components.
+def over_components(zoo: Zoo, row: str, models: Sequence[Float[Tensor, " images"]]) -> Estimate:
+    """How well the models of a row make what they have not seen: median error over that of principal components.
 
-    They are as many as it has latents, and of its own training images. A generator above one has learnt less than a
-    linear map would; that it does not tell training images from others is no evidence that it did not memorise.
+    They are as many as a model has latents, and of its own training images. A generator above one has learnt less than
+    a linear map would; that it does not tell training images from others is no evidence that it did not memorise. The
+    mean over models, with an interval over images and models as :func:`over_models`.
 
     Args:
         zoo: the models and their images.
-        row: the model is the first of this row.
-        errors: its errors of the held-out images.
+        row: the row of the models.
+        models: their errors of the held-out images, of the first or of the first few.
     """
-    fit = zoo.fits[row][0]
-    linear = difficulty(zoo.images.train[fit.index], len(fit.prior.loc), zoo.seed)
-    return ratio_of_medians(errors, linear(zoo.held_out()).exp(), zoo.seed)
+    columns = []
+    for fit, made in zip(zoo.fits[row], models, strict=False):
+        linear = difficulty(zoo.images.train[fit.index], len(fit.prior.loc), zoo.seed)
+        columns += [made.cpu(), linear(zoo.held_out()).exp().cpu()]
+    each = [float(a.nanmedian() / b.nanmedian()) for a, b in zip(columns[::2], columns[1::2], strict=True)]
+    return with_models(paired(_mean_ratio, *columns, seed=zoo.seed), each)
 
 
 def regress_out(sides: Sides, predictor: Sides) -> Sides:
@@ -270,6 +274,11 @@ def _mean_gap(*columns: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
 def _difference_of_gaps(*columns: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
     half = len(columns) // 2
     return _mean_gap(*columns[:half], axis=axis) - _mean_gap(*columns[half:], axis=axis)
+
+
+def _mean_ratio(*columns: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
+    """Mean over models of the ratio of medians; columns are the two of each model in turn."""
+    return np.mean([_ratio(*pair, axis=axis) for pair in zip(columns[::2], columns[1::2], strict=True)], axis=0)
 
 
 def _ratio(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:

@@ -49,8 +49,8 @@ class Budget(NamedTuple):
     width: int
     """channels of the generator's finest map"""
     stride: int
-    """by which every layer refines the image; in DCGAN it is two, as in the paper, since with four what it makes does not
-    pass the bar of principal components, however long it is trained"""
+    """by which every layer refines the image; in DCGAN it is two, as in the paper, since with four what it makes does
+    not pass the bar of principal components, however long it is trained"""
     controls: bool = False
     """whether there are two more rows of the fewest images: GLO with fixed codes, and DCGAN"""
 
