@@ -10,7 +10,7 @@ from lib.study.claims import Claim
 
 
 def record(**values):
-    return {"values": {name: value._asdict() for name, value in values.items()}}
+    return {"values": {name: value._asdict() for name, value in values.items()}, "commit": "abc"}
 
 
 def test_two_equal_intervals_that_touch_at_root_two_are_on_the_border():
@@ -94,3 +94,10 @@ def test_tables_are_written_and_summed_up(tmp_path):
     assert estimates.read_text().count("\n") == 3
     assert verdicts.read_text().count("\n") == 1 + len(claims.claims("line_densities"))
     assert ROOT not in estimates.parents
+
+
+def test_a_recorded_table_stands_in_its_place(tmp_path):
+    values = {"dip_memorised": estimate(torch.arange(9.0)), "dip_well_trained": estimate(-torch.arange(9.0))}
+    text, *_ = stability.write({seed: {"line_densities": record(**values)} for seed in (0, 1)}, tmp_path / "one")
+    page = stability.with_tables("before\n\n<!-- stability one -->\n\nafter", tmp_path)
+    assert page == f"before\n\nRecorded at `abc`, seeds 0, 1:\n\n{text}\n\nafter"

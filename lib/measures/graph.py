@@ -84,7 +84,8 @@ def pairwise_f(classes: Int[Tensor, " points"], clusters: Int[Tensor, " points"]
 
     .. math:: F = \frac{2 TP}{2 TP + FP + FN}
 
-    where a pair is positive if its points are in one cluster, and true if they are of one class.
+    where a pair is a true positive if its points are in one cluster and of one class, a false positive if they are in
+    one cluster alone, a false negative if they are of one class alone.
 
     Example:
         One pair of a cluster, which is of one class; two pairs of a class.

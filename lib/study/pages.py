@@ -13,7 +13,7 @@ import nbformat
 import yaml
 
 from lib.models.data import ROOT
-from lib.study import claims, front, parameters, processes, scorecard, tables
+from lib.study import claims, front, parameters, processes, scorecard, stability, tables
 from lib.study.runs import Job
 
 HTML = ROOT / "_build" / "html"
@@ -155,6 +155,8 @@ def _stage(runs: Sequence[tuple[Job, dict]], toc: dict, sources: Path) -> None:
     )
     scorecard.table(decided).to_csv(sources / "book" / "results.csv", index=False)
     (sources / "book" / "execution.md").write_text(execution(runs))
+    steady = (ROOT / "book" / "stability.md").read_text()
+    (sources / "book" / "stability.md").write_text(stability.with_tables(steady, ROOT / "recorded" / "stability"))
     (sources / "book" / "results.json").write_text(json.dumps(records, indent=1))
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     if "GITHUB_REPOSITORY" in os.environ:  # a fork's pages point at the fork

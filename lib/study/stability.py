@@ -5,7 +5,9 @@ leaves out what differs between runs: an interval over the points of one model, 
 """
 
 import itertools
+import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -111,13 +113,28 @@ def summary(estimates: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(records: Records, folder: Path) -> tuple[str, Path, Path]:
-    """Write ``estimates.csv`` and ``verdicts.csv`` into a folder; the :func:`summary` as text, and the two files."""
-    tables_ = {"estimates": compare(records), "verdicts": verdicts(records)}
-    files = []
-    for name, frame in tables_.items():
-        files.append(folder / f"{name}.csv")
-        store.write_atomically(files[-1], frame.to_csv(index=False).encode())
-    return tables.markdown(summary(*tables_.values())), *files
+    """Write both tables and ``about.json`` into a folder; the summary as text, and the files of the tables."""
+    frames = {"estimates": compare(records), "verdicts": verdicts(records)}
+    files = [folder / f"{name}.csv" for name in frames]
+    for file, frame in zip(files, frames.values(), strict=True):
+        store.write_atomically(file, frame.to_csv(index=False).encode())
+    commits = {record["commit"] for sections in records.values() for record in sections.values()}
+    about = {"commits": sorted(commits), "seeds": list(records)}
+    store.write_atomically(folder / "about.json", json.dumps(about).encode())
+    return tables.markdown(summary(*frames.values())), *files
+
+
+def with_tables(text: str, folder: Path) -> str:
+    """A text in which ``<!-- stability NAME -->`` is the summary that is recorded in that sub-folder."""
+
+    def table(place: re.Match) -> str:
+        here = folder / place[1]
+        about = json.loads((here / "about.json").read_text())
+        frames = (pd.read_csv(here / f"{name}.csv") for name in ("estimates", "verdicts"))
+        commits, seeds = ", ".join(f"`{commit}`" for commit in about["commits"]), ", ".join(map(str, about["seeds"]))
+        return f"Recorded at {commits}, seeds {seeds}:\n\n{tables.markdown(summary(*frames))}"
+
+    return re.sub(r"<!-- stability (\w+) -->", table, text)
 
 
 def _named(records: Records) -> list[tuple[str, str]]:
