@@ -100,4 +100,5 @@ def test_a_recorded_table_stands_in_its_place(tmp_path):
     values = {"dip_memorised": estimate(torch.arange(9.0)), "dip_well_trained": estimate(-torch.arange(9.0))}
     text, *_ = stability.write({seed: {"line_densities": record(**values)} for seed in (0, 1)}, tmp_path / "one")
     page = stability.with_tables("before\n\n<!-- stability one -->\n\nafter", tmp_path)
+    assert stability.with_tables("<!-- stability two -->", tmp_path) == "Not recorded."
     assert page == f"before\n\nRecorded at `abc`, seeds 0, 1:\n\n{text}\n\nafter"

@@ -129,6 +129,8 @@ def with_tables(text: str, folder: Path) -> str:
 
     def table(place: re.Match) -> str:
         here = folder / place[1]
+        if not here.is_dir():
+            return "Not recorded."
         about = json.loads((here / "about.json").read_text())
         frames = (pd.read_csv(here / f"{name}.csv") for name in ("estimates", "verdicts"))
         commits, seeds = ", ".join(f"`{commit}`" for commit in about["commits"]), ", ".join(map(str, about["seeds"]))
