@@ -40,6 +40,15 @@ class Estimate(NamedTuple):
         low, high = (math.hypot(half, end - self.value) for end in (self.low, self.high))
         return self._replace(low=self.value - low, high=self.value + high)
 
+    def within(self, low: float, high: float) -> "Estimate":
+        """The same, its interval cut to what is possible, such as 0 to 1 for a share: the truth is not cut off.
+
+        Example:
+            >>> print(Estimate(0.9, 0.7, 1.1, 30).within(0, 1))
+            0.9 [0.7, 1]
+        """
+        return self._replace(low=max(self.low, low), high=min(self.high, high))
+
     def under(self, monotone: Callable[[float], float]) -> "Estimate":
         """The estimate of a function of the number that rises or falls throughout: its interval is that of the ends.
 
