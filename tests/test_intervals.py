@@ -243,8 +243,8 @@ def test_independent_errors_add_by_their_squares():
 
 
 def test_an_interval_is_cut_to_what_is_possible_and_the_value_stays():
-    assert Estimate(0.02, -0.1, 0.2, 9, 1).within(0, 1) == (0.02, 0, 0.2, 9, 1)
-    assert Estimate(0.5, 0.4, 0.6, 9).within(0, 1) == (0.5, 0.4, 0.6, 9, 0)
+    assert Estimate(0.02, -0.1, 0.2, 9, 1).within(0.0, 1.0) == (0.02, 0, 0.2, 9, 1)
+    assert Estimate(0.5, 0.4, 0.6, 9).within(0.0, 1.0) == (0.5, 0.4, 0.6, 9, 0)
 
 
 def test_an_estimate_under_a_function_keeps_the_order_of_its_ends():

@@ -44,7 +44,7 @@ class Estimate(NamedTuple):
         """The same, its interval cut to what is possible, such as 0 to 1 for a share: the truth is not cut off.
 
         Example:
-            >>> print(Estimate(0.9, 0.7, 1.1, 30).within(0, 1))
+            >>> print(Estimate(0.9, 0.7, 1.1, 30).within(0.0, 1.0))
             0.9 [0.7, 1]
         """
         return self._replace(low=max(self.low, low), high=min(self.high, high))

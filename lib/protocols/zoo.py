@@ -38,9 +38,9 @@ class Budget(NamedTuple):
     sizes: Sequence[int]
     """training images of GLO; the first and the last also of the autoencoders"""
     steps: int
-    """of GLO and the autoencoder"""
+    """of GLO and the autoencoders"""
     adversarial_steps: int
-    """of everything with a discriminator; MESCH has four times as many"""
+    """of DCGAN; MESCH, which learns more slowly, has twice as many"""
     batch: int
     """images in a step of GLO and the autoencoder"""
     adversarial_batch: int
@@ -169,9 +169,9 @@ def plan(budget: Budget, *, available: int, seed: int) -> dict[str, Generative]:
     rows = {
         **{f"GLO-{n}": replace(plain, examples=n) for n in budget.sizes},
         **{f"AE-{n}": replace(plain, kind="ae", examples=n) for n in (few, most)},
-        **{f"AEGAN-{n}": replace(fooling, kind="aegan", examples=n) for n in (few, most)},
+        **{f"AEGAN-{n}": replace(fooling, kind="aegan", examples=n, steps=budget.steps) for n in (few, most)},
         "DCGAN": replace(fooling, kind="dcgan", stride=2),
-        "MESCH": replace(fooling, kind="mesch", steps=4 * budget.adversarial_steps),
+        "MESCH": replace(fooling, kind="mesch", steps=2 * budget.adversarial_steps),
     }
     controls = {
         f"GLO-{few}, codes fixed": replace(plain, examples=few, code_rate=0.0),
