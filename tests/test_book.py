@@ -214,10 +214,13 @@ def test_search_finds_the_dip(visit):
 def test_buttons_point_at_the_sources(visit):
     page = visit("notebooks/line_densities.html")
     links = page.eval_on_selector_all("a[href]", "all => all.map(a => a.href)")
-    for part in ("mybinder.org/v2/gh/", "colab.research.google.com/github/", "/edit/main/"):
-        assert [url for url in links if part in url and "notebooks/line_densities.ipynb" in re.sub("%2F", "/", url)], (
-            part
-        )
+    made_by, name = pages.revision("main"), "notebooks/line_densities.ipynb"
+    for start, end in (
+        ("https://mybinder.org/v2/gh/", f"/{made_by}?urlpath=tree/{name}"),
+        ("https://colab.research.google.com/github/", f"/blob/{made_by}/{name}"),
+        ("https://github.com/", f"/edit/main/{name}"),
+    ):
+        assert [url for url in links if url.startswith(start) and re.sub("%2F", "/", url).endswith(end)], end
     assert [url for url in links if url.endswith("_sources/notebooks/line_densities.ipynb")]
 
 

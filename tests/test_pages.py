@@ -1,5 +1,6 @@
 """What a page is made of: today's words around the outputs of a run."""
 
+import re
 import shutil
 
 import nbformat
@@ -89,6 +90,26 @@ def test_a_section_is_added_by_its_own_files_and_one_line_of_each_list(house):
     staged = {path.stem for path in (house / "sources" / "notebooks").glob("*.ipynb")}
     assert staged == set(order)
     assert len((house / "sources" / "book" / "results.csv").read_text().splitlines()) == 1 + card.count('class="claim"')
+
+
+@pytest.mark.parametrize("found", ["1f" * 20, "1f" * 20 + "+", "unknown"])
+def test_buttons_and_commands_fetch_the_commit_that_made_the_page_if_there_is_one(tmp_path, monkeypatch, found):
+    monkeypatch.setattr(pages, "commit", lambda digits: found)
+    monkeypatch.setenv("GITHUB_REPOSITORY", "someone/fork")
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "book").mkdir()
+    files = [tmp_path / name for name in ("book/using.md", "notebooks/decay.ipynb")]
+    for path in files:
+        shutil.copy(ROOT / path.relative_to(tmp_path), path)
+    options = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]["html_theme_options"]
+    pages._address(tmp_path, options)
+    wanted = found if found == "1f" * 20 else "main"
+    assert (options["repository_url"], options["repository_branch"]) == ("https://github.com/someone/fork", wanted)
+    for path in files:
+        text = path.read_text()
+        assert re.findall(r"git checkout -q (\w+)", text) == [wanted]
+        assert set(re.findall(r"https://github.com/([\w/-]+)", text)) == {"someone/fork"}
+    nbformat.read(files[1], as_version=4)
 
 
 def test_words_and_verdicts_are_of_today_and_numbers_of_the_run(house):

@@ -14,7 +14,7 @@ import yaml
 
 from lib.models.data import ROOT
 from lib.study import claims, front, parameters, processes, scorecard, stability, tables
-from lib.study.runs import Job
+from lib.study.runs import Job, commit
 
 HTML = ROOT / "_build" / "html"
 
@@ -159,8 +159,31 @@ def _stage(runs: Sequence[tuple[Job, dict]], toc: dict, sources: Path) -> None:
     (sources / "book" / "stability.md").write_text(stability.with_tables(steady, ROOT / "recorded" / "stability"))
     (sources / "book" / "results.json").write_text(json.dumps(records, indent=1))
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    if "GITHUB_REPOSITORY" in os.environ:  # a fork's pages point at the fork
-        options = config["sphinx"]["config"]["html_theme_options"]
-        options["repository_url"] = f"https://github.com/{os.environ['GITHUB_REPOSITORY']}"
+    _address(sources, config["sphinx"]["config"]["html_theme_options"])
     (sources / "_config.yml").write_text(yaml.safe_dump(config))
     (sources / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
+
+
+def revision(branch: str) -> str:
+    """What launch buttons and printed commands check out: the commit that is checked out as the pages are made.
+
+    It is not the commit of a run's record. A page is the words of this commit around the numbers of a run, and a record
+    is used only if its key is what the code here makes of it, so this commit has the words and gives the numbers; and
+    one build has one address. Where files differ from the commit, or none is known, no commit makes such a page: then
+    it is the branch.
+    """
+    found = commit(digits=40)
+    return branch if found == "unknown" or found.endswith("+") else found
+
+
+def _address(sources: Path, options: dict[str, str]) -> None:
+    """Let the buttons that run a page and the commands that fetch the project name the repository and the revision.
+
+    A fork's pages point at the fork. Edit buttons have a template of their own, and stay on the branch.
+    """
+    fork, branch = os.environ.get("GITHUB_REPOSITORY"), options["repository_branch"]
+    url, found = f"https://github.com/{fork}" if fork else options["repository_url"], revision(branch)
+    for path in (sources / "book" / "using.md", *sources.glob("notebooks/*.ipynb")):
+        text = path.read_text().replace(options["repository_url"], url)
+        path.write_text(text.replace(f"git checkout -q {branch}", f"git checkout -q {found}"))
+    options.update(repository_url=url, repository_branch=found)

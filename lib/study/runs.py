@@ -195,11 +195,11 @@ def _key(job: Job) -> str:
     return keys.key(job.notebook, job.parameters, threads())
 
 
-def commit() -> str:
+def commit(digits: int = 12) -> str:
     """The commit that is checked out, with ``+`` if files differ from it; ``unknown`` outside a repository."""
     try:
         run = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            ["git", "describe", "--always", f"--abbrev={digits}", "--dirty=+", "--exclude=*"],
             cwd=ROOT, capture_output=True, text=True, check=True,
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
