@@ -23,7 +23,7 @@ def test_the_plan_has_the_rows_of_the_table_with_their_sizes():
         "DCGAN": 0, "MESCH": 0, "DCGAN-8": 8
     }  # fmt: skip
     assert (rows["GLO-16"].steps, rows["GLO-16"].batch, rows["AE-8"].batch) == (10, 6, 6)
-    assert (rows["AEGAN-8"].steps, rows["AEGAN-8"].batch, rows["MESCH"].steps) == (10, 4, 24)
+    assert (rows["AEGAN-8"].steps, rows["AEGAN-8"].batch, rows["MESCH"].steps) == (10, 4, 12)
     assert [row for row, spec in rows.items() if not spec.code_rate] == ["GLO-8, codes fixed"]
     assert {spec.seed for spec in rows.values()} == {5}
     assert len(zoos.plan(BUDGET._replace(controls=False), available=12, seed=5)) == 8

@@ -40,7 +40,7 @@ class Budget(NamedTuple):
     steps: int
     """of GLO and the autoencoders"""
     adversarial_steps: int
-    """of DCGAN; MESCH, which learns more slowly, has twice as many"""
+    """of DCGAN and MESCH"""
     batch: int
     """images in a step of GLO and the autoencoder"""
     adversarial_batch: int
@@ -133,7 +133,8 @@ def gather(
         dataset: the images as they were loaded; ``count`` of its training images are held out.
         budget: the sizes of the models.
         rows: names of the rows to fit; by default all of :func:`plan`.
-        models: how many models every row of a kind has; one where nothing is said, and for GLO with fixed codes.
+        models: how many models a row has, by its name or, for all of a kind, by that; one where nothing is said, and for
+            GLO with fixed codes.
         count: images on either side of a comparison.
         seed: seed of the images, the fits and whatever the zoo draws.
         device: where to train and to search.
@@ -147,7 +148,7 @@ def gather(
     wanted = list(planned if rows is None else rows)
     if not set(wanted) <= set(planned):
         raise ValueError(f"rows must be of {', '.join(planned)}; got {', '.join(wanted)}")
-    keys = [(row, k) for row in wanted for k in range(_number_of_models(planned[row], models or {}))]
+    keys = [(row, k) for row in wanted for k in range(_number_of_models(row, planned[row], models or {}))]
     specs = [replace(planned[row], seed=seed_from(seed, k) if k else seed) for row, k in keys]
     fits: dict[str, list[GeneratorFit]] = {row: [] for row in wanted}
     for (row, _), fitted in zip(keys, fit(specs, images, device, executor=executor), strict=True):
@@ -171,7 +172,7 @@ def plan(budget: Budget, *, available: int, seed: int) -> dict[str, Generative]:
         **{f"AE-{n}": replace(plain, kind="ae", examples=n) for n in (few, most)},
         **{f"AEGAN-{n}": replace(fooling, kind="aegan", examples=n, steps=budget.steps) for n in (few, most)},
         "DCGAN": replace(fooling, kind="dcgan", stride=2),
-        "MESCH": replace(fooling, kind="mesch", steps=2 * budget.adversarial_steps),
+        "MESCH": replace(fooling, kind="mesch", steps=budget.adversarial_steps),
     }
     controls = {
         f"GLO-{few}, codes fixed": replace(plain, examples=few, code_rate=0.0),
@@ -231,5 +232,5 @@ def errors(fit: GeneratorFit, images: Images, how: Search) -> PerSample:
     return (fit.generator(fit.encoder(images)) - images).flatten(1).square().mean(1)
 
 
-def _number_of_models(spec: Generative, models: Mapping[str, int]) -> int:
-    return models.get(spec.kind, 1) if spec.code_rate else 1
+def _number_of_models(row: str, spec: Generative, models: Mapping[str, int]) -> int:
+    return models.get(row, models.get(spec.kind, 1)) if spec.code_rate else 1
