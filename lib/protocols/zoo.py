@@ -133,8 +133,8 @@ def gather(
         dataset: the images as they were loaded; ``count`` of its training images are held out.
         budget: the sizes of the models.
         rows: names of the rows to fit; by default all of :func:`plan`.
-        models: how many models a row has, by its name or, for all of a kind, by that; one where nothing is said, and for
-            GLO with fixed codes.
+        models: how many models a row has, by its name or, for all of a kind, by that; one where nothing is said, and
+            for GLO with fixed codes.
         count: images on either side of a comparison.
         seed: seed of the images, the fits and whatever the zoo draws.
         device: where to train and to search.
