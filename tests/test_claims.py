@@ -41,12 +41,18 @@ def test_a_value_inside_does_not_save_an_interval_that_straddles():
     ("bar", "expected"),
     [((0.5, 1.0), "reproduced"), ((0.5, 1.01), "not testable"), ((2.0, 3.0), "not testable"), (None, "not run")],
 )
-def test_a_model_below_its_bar_decides_nothing(bar, expected):
+def test_a_model_below_its_bar_shows_nothing_by_what_is_not_seen(bar, expected):
     values = {"value": Estimate(1.0, 0.5, 1.5, 9)}
     if bar:
         values["good"] = Estimate(bar[0], *bar, 9)
     assert claims.verdict(claim(bar="good"), values) == expected
     assert claims.verdict(claim(bar="good"), {name: values[name] for name in values if name == "good"}) == "not run"
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [(-2.0, -0.1, "did not reproduce"), (-0.1, 2.0, "not testable")])
+def test_what_is_seen_against_a_claim_counts_whatever_the_bar(low, high, expected):
+    values = {"value": Estimate((low + high) / 2, low, high, 9), "good": Estimate(3.0, 2.0, 4.0, 9)}
+    assert claims.verdict(claim(bar="good"), values) == expected
 
 
 def test_no_range_was_changed_without_saying_so():

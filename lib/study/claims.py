@@ -1,8 +1,8 @@
 """What was published, what this run found, and what follows: the lines of the scorecard.
 
 ``book/claims`` lists the claims, a file for each notebook. The verdict follows from the interval alone: inside the
-accepted range the claim reproduced, wholly outside it did not, across the border it is undecided; and a model below its
-bar decides nothing. Ranges are frozen in ``ranges.lock``.
+accepted range the claim reproduced, wholly outside it did not, across the border it is undecided; and for what a model
+below its bar does not show, nothing is decided. Ranges are frozen in ``ranges.lock``.
 """
 
 import hashlib
@@ -63,7 +63,7 @@ class Claim(NamedTuple):
     why: str
     """why that range"""
     bar: str = ""
-    """name of a value that must be at most one, or the model is too bad to decide anything; none by default"""
+    """name of a value that must be at most one, or the claim is not shown by what was not seen; none by default"""
 
 
 def claims(notebook: str) -> list[Claim]:
@@ -93,12 +93,12 @@ def verdict(claim: Claim, values: Mapping[str, Estimate | float]) -> str:
     ours, bar = (as_estimate(values.get(name)) for name in (claim.value, claim.bar))
     if ours is None or (claim.bar and bar is None):
         return "not run"
+    yes, no = KINDS[claim.kind]
+    if ours.high < claim.low or claim.high < ours.low:
+        return no  # what is seen in a bad model is seen all the same; what is not seen says nothing
     if bar is not None and bar.high > 1:
         return "not testable"
-    yes, no = KINDS[claim.kind]
-    if claim.low <= ours.low and ours.high <= claim.high:
-        return yes
-    return no if ours.high < claim.low or claim.high < ours.low else "undecided"
+    return yes if claim.low <= ours.low and ours.high <= claim.high else "undecided"
 
 
 def frozen(notebook: str) -> list[str]:
