@@ -145,15 +145,17 @@ def test_both_models_of_a_pair_are_measured_at_points_of_their_own():
         "well trained": fitted(lambda z: z @ matrix / 2, 8),
     }
     how = {"directions": [0, 1], "smallest": 0.1, "rank": 2, "reach": 50.0, "radii": (0.5, 1.0)}
-    found = decays.of_pair(fits, data, 5, **how)
+    found = decays.of_pair(fits, data, 5, 2, **how)
     assert {name: len(each.mean) for name, each in found.items()} == {"memorised": 3, "well trained": 5}
     for name, sigma in (("memorised", (2, 1)), ("well trained", (1, 0.5))):
         expected = {"mean": -0.75 / sigma[0] ** 2, "smallest": -0.1 / sigma[0] ** 2, "others": -0.75 / sigma[1] ** 2}
         for what, value in expected.items():
-            torch.testing.assert_close(getattr(found[name], what), torch.full_like(found[name].mean, value))
+            values = getattr(found[name], what)
+            assert len(values) == (2 if what == "others" else len(found[name].mean))
+            torch.testing.assert_close(values, torch.full_like(values, value))
         # Two latent units travel 2 σ, over which the prior alone falls by four nats.
-        torch.testing.assert_close(found[name].last, torch.full_like(found[name].mean, -4 / (2 * sigma[1])))
-    assert decays.of_pair(fits, data, 5, **(how | {"directions": [0]}))["memorised"].others is None
+        torch.testing.assert_close(found[name].last, torch.full((2,), -4 / (2 * sigma[1])))
+    assert decays.of_pair(fits, data, 5, 2, **(how | {"directions": [0]}))["memorised"].others is None
 
 
 def test_what_decays_more_is_told_apart():

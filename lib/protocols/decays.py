@@ -169,6 +169,7 @@ def of_pair(
     fits: Mapping[str, ConvVAEFit],
     dataset: Dataset,
     points: int,
+    few: int,
     *,
     directions: Sequence[int],
     smallest: float,
@@ -182,6 +183,7 @@ def of_pair(
         fits: the pair, or any models of the kind.
         dataset: the images that they were fitted on.
         points: training images of each, at most; they are drawn with the seed of the fit.
+        few: how many of them are measured in more than the first direction.
         directions: singular directions, as far as they are not degenerate in some model.
         smallest: the smallest radius of a sweep, output units.
         rank: singular values in the density.
@@ -198,9 +200,10 @@ def of_pair(
     others = [k for k in kept if k]
 
     def one(decoder: Decoder, peak: Peaks) -> Decays:
+        some = Peaks(*(part[:few] for part in peak))
         first = along(decoder, peak, 0, radii=[smallest, *radii], **how)
-        elsewhere = over_directions(decoder, peak, others, radii=radii, **how).nanmean(0) if others else None
-        last = last_direction(decoder, peak.z, rank=rank).decay
+        elsewhere = over_directions(decoder, some, others, radii=radii, **how).nanmean(0) if others else None
+        last = last_direction(decoder, some.z, rank=rank).decay
         return Decays(first[:, 1:].mean(1), first[:, 0], elsewhere, last)
 
     return {name: one(decoder, peaks[name]) for name, decoder in decoders.items()}
