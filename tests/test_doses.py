@@ -24,17 +24,20 @@ def planted(slope, noise=0.0):
 
 def test_the_slope_of_a_line_is_found():
     found = doses.slope(planted(-2.0), "dip")
-    assert found == pytest.approx((-2, -2, -2, 9, 0))
+    assert found == pytest.approx((-2, -2, -2, 3, 0))
     assert doses.null(planted(-2.0), "dip") == pytest.approx(0)
 
 
-def test_the_interval_of_a_slope_is_that_of_least_squares():
+def test_the_interval_of_a_slope_is_over_seeds():
     table = planted(1.0, noise=0.5)
-    x, y = np.log10(table["images"]), table["decay"]
-    found, residual = doses.slope(table, "decay"), y - np.polyval(np.polyfit(x, y, 1), x)
-    error = np.sqrt((residual**2).sum() / 7 / ((x - x.mean()) ** 2).sum())
-    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, 7) * error)
-    assert found.low < 1 < found.high
+    each = [stats.linregress(np.log10(models["images"]), models["decay"]).slope for _, models in table.groupby("model")]
+    assert doses.slope(table, "decay") == pytest.approx(mean_of_few(torch.tensor(each)))
+
+
+def test_what_a_seed_does_to_all_its_doses_is_not_in_the_interval():
+    table = planted(1.0)
+    table["dip"] += 10.0 * table["model"]
+    assert doses.slope(table, "dip") == pytest.approx((1, 1, 1, 3, 0))
 
 
 def test_the_null_is_the_most_that_models_of_one_dose_differ():

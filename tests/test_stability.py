@@ -23,8 +23,10 @@ def test_only_the_sides_that_face_each_other_count():
     assert stability.disagreement(Estimate(0.0, -99.0, 3.0, 9), Estimate(5.0, 1.0, 99.0, 9)) == 1
 
 
-def test_numbers_without_an_interval_have_no_disagreement():
-    assert math.isnan(stability.disagreement(Estimate(0.0, 0.0, 0.0, 0), Estimate(1.0, 1.0, 1.0, 0)))
+def test_two_that_have_no_room_towards_each_other_disagree_unless_they_are_equal():
+    first, second = Estimate(15.0, 14.0, 15.0, 9), Estimate(17.0, 17.0, 18.0, 9)
+    assert stability.disagreement(first, second) == math.inf
+    assert stability.disagreement(first, first) == 0
 
 
 @pytest.mark.parametrize(("unit", "low", "high"), [("models", 0.03, 0.08), ("points", 0.6, 1.0)])

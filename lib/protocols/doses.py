@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import linregress, t
 
 from lib.measures.intervals import Estimate, mean_of_few
 from lib.measures.paths import decay_by_radius
@@ -94,17 +93,20 @@ def means(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def slope(found: pd.DataFrame, measure: str) -> Estimate:
-    """How much a measure changes with ten times the images, by least squares over models, with its 95 % t interval.
+    """How much a measure changes with ten times the images: the slope of a line over the doses, with its t interval.
 
-    Models are the unit: residuals are what their seeds and the curvature over doses leave.
+    Models of one seed share their images, so a seed has one line, by least squares, and the interval is over seeds. It is
+    of the slope of such lines, whether or not the doses lie on one.
 
     Args:
         found: one row for each model, as of :func:`measure`.
         measure: the name of a column.
     """
-    line = linregress(np.log10(found["images"].astype(float)), found[measure])
-    half = float(line.stderr * t.ppf(0.975, len(found) - 2))
-    return Estimate(float(line.slope), float(line.slope - half), float(line.slope + half), len(found))
+    each = [
+        np.polyfit(np.log10(models["images"].astype(float)), models[measure], 1)[0]
+        for _, models in found.groupby("model")
+    ]
+    return mean_of_few(torch.tensor(np.array(each)))
 
 
 def null(found: pd.DataFrame, measure: str) -> float:

@@ -38,7 +38,7 @@ def disagreement(first: Estimate, second: Estimate) -> float:
 
     .. math:: \frac{|a - b|}{\sqrt{h_a^2 + h_b^2}}
 
-    where :math:`h` is the half of an interval that faces the other estimate; NaN where neither has one.
+    where :math:`h` is the half of an interval that faces the other estimate; infinite where neither has one.
 
     Example:
         >>> disagreement(Estimate(0.0, -3.0, 3.0, 9), Estimate(10.0, 6.0, 14.0, 9))
@@ -46,7 +46,8 @@ def disagreement(first: Estimate, second: Estimate) -> float:
     """
     below, above = sorted((first, second))
     allowed = math.hypot(max(0.0, below.high - below.value), max(0.0, above.value - above.low))
-    return (above.value - below.value) / allowed if allowed else math.nan
+    apart = above.value - below.value
+    return apart / allowed if allowed else (math.inf if apart else 0.0)
 
 
 def compare(records: Records) -> pd.DataFrame:
