@@ -95,8 +95,8 @@ def means(found: pd.DataFrame) -> pd.DataFrame:
 def slope(found: pd.DataFrame, measure: str) -> Estimate:
     """How much a measure changes with ten times the images: the slope of a line over the doses, with its t interval.
 
-    Models of one seed share their images, so a seed has one line, by least squares, and the interval is over seeds. It is
-    of the slope of such lines, whether or not the doses lie on one.
+    Models of one seed share their images, so a seed has one line, by least squares, and the interval is over seeds: of
+    the slope of such lines, whether or not the doses lie on one.
 
     Args:
         found: one row for each model, as of :func:`measure`.
