@@ -124,7 +124,12 @@ def estimate(values: Float[Tensor, " points"], statistic: Callable = np.mean, *,
 
 
 def difference_of_means(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
-    """The mean of one group minus that of another, as a statistic."""
+    """The mean of one group minus that of another, as a statistic.
+
+    Example:
+        >>> float(difference_of_means(np.array([1.0, 3.0]), np.array([5.0])))
+        -3.0
+    """
     return np.mean(first, axis) - np.mean(second, axis)
 
 
@@ -217,7 +222,7 @@ def with_models(over_points: Estimate, each: Sequence[float]) -> Estimate:
 
     Example:
         >>> print(with_models(Estimate(2.0, 1.0, 3.0, 200), [1.9, 2.0, 2.1]))
-        2 [0.969, 3.03]
+        2 [0.97, 3.03]
     """
     if len(each) < 2:
         return over_points
@@ -226,7 +231,12 @@ def with_models(over_points: Estimate, each: Sequence[float]) -> Estimate:
 
 
 def by_model(statistic: Callable, *columns: Sequence[Float[Tensor, " _"]]) -> list[float]:
-    """A statistic of the points of each model; arguments as :func:`over_models`."""
+    """A statistic of the points of each model; arguments as :func:`over_models`.
+
+    Example:
+        >>> by_model(np.mean, [torch.tensor([0.0, 2.0]), torch.tensor([3.0])])
+        [1.0, 3.0]
+    """
     points = [[column.double().cpu().numpy() for column in model] for model in zip(*columns, strict=True)]
     return [float(statistic(*(column[~np.isnan(column)] for column in model))) for model in points]
 
