@@ -193,10 +193,10 @@ def _named(given: Given) -> dict[str, str]:
 
 
 def _seeds(text: str) -> list[int]:
-    found = text.split(",")
-    if len(found) < 2 or len(set(found)) < len(found) or not all(seed.isdecimal() and seed.isascii() for seed in found):
-        raise parameters.Refused(f"seeds={text} is impossible; accepted: at least two whole numbers such as 0,1,2")
-    return list(map(int, found))
+    with suppress(TypeError, ValueError):
+        if len(found := parameters.numbers(text)) > 1:
+            return found
+    raise parameters.Refused(f"seeds={text} is impossible; accepted: at least two whole numbers such as 0,1,2")
 
 
 def _line(job: runs.Job, record: dict) -> str:

@@ -114,6 +114,12 @@ def test_repeats_differ_by_their_seeds_and_the_first_is_the_pair_itself(monkeypa
     assert all(each[0].seed == each[1].seed for each in specs)
 
 
+def test_the_first_seed_is_the_one_that_is_given_and_the_others_differ():
+    assert pair.seeds(5, 1) == [5]
+    assert pair.seeds(5, 3)[:2] == pair.seeds(5, 2)
+    assert len({*pair.seeds(5, 4), *pair.seeds(6, 4)}) == 8
+
+
 def test_the_third_case_has_the_pairs_of_the_first_in_the_model_of_the_second():
     few, many = fitted(0, 1), fitted(0, 1, 2, 3)
     many.model.weight.requires_grad_(False)

@@ -15,7 +15,6 @@ from lib.measures.intervals import Estimate, mean_of_few
 from lib.measures.paths import decay_by_radius
 from lib.models.convolutional import Convolutional, ConvVAEFit
 from lib.models.data import Dataset
-from lib.models.draws import seed_from
 from lib.models.fit import fit as fit_all
 from lib.protocols import dips, pair
 from lib.protocols.dimensions import rank_by_threshold
@@ -53,7 +52,7 @@ def fit(
         seed: seed of the first of each.
         settings: steps, batch, latents and width of all, by their names in the specification.
     """
-    seeds = [seed, *(seed_from(seed, k) for k in range(1, models))]
+    seeds = pair.seeds(seed, models)
     specs = [Convolutional(size, seed=each, **settings) for size in sizes for each in seeds]
     found: dict[int, list[ConvVAEFit]] = {}
     for fitted in fit_all(specs, dataset, device):

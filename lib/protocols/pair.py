@@ -67,8 +67,12 @@ def repeats(dataset: Dataset, device: str, models: int, *, seed: int, **settings
 
     Other arguments as :func:`fit`.
     """
-    seeds = [seed, *(seed_from(seed, k) for k in range(1, models))]
-    return [fit(dataset, device, seed=each, **settings) for each in seeds]
+    return [fit(dataset, device, seed=each, **settings) for each in seeds(seed, models)]
+
+
+def seeds(seed: int, models: int) -> list[int]:
+    """The seeds of several models of one kind: that of the first, and others that depend on it and on their number."""
+    return [seed, *(seed_from(seed, k) for k in range(1, models))]
 
 
 def untrained(dataset: Dataset, device: torch.device, *, latent: int, seed: int) -> Decoder:

@@ -35,7 +35,8 @@ def numbers(text: str) -> list[int]:
     """The different numbers of a text such as ``3,4,7``; conditions may call it.
 
     Raises:
-        ValueError: something else, or one of them twice.
+        TypeError: something else.
+        ValueError: one of them twice.
     """
     found = [_integer(part) for part in text.split(",")]
     if len(set(found)) < len(found):
