@@ -58,6 +58,13 @@ def test_folds_belong_to_seed_and_repeat():
     assert not torch.equal(one, folds(50, 5, seed=2, repeat=2))
 
 
+def test_before_the_last_epoch_the_first_images_may_do(grey, tmp_path):
+    (all_of_them,), (few,) = (fit_repeats([replace(SPEC, early=early)], 1, grey, tmp_path) for early in (0, 7))
+    assert few.log_p[0, ..., 7:].isnan().all()
+    assert torch.equal(few.log_p[-1], all_of_them.log_p[-1])
+    assert (few.log_p[0, ..., :7] - all_of_them.log_p[0, ..., :7]).abs().median() < 0.5  # of the same models
+
+
 def test_the_shapes_of_a_fit(grey, tmp_path):
     (found,) = fit_repeats([SPEC], 2, grey, tmp_path)
     assert found.scored == [2, 3]  # every second epoch, and the last
@@ -120,30 +127,36 @@ def test_more_repeats_keep_the_first(grey, tmp_path):
     assert len(list(tmp_path.glob("*.safetensors"))) == 3
 
 
-def test_a_run_killed_in_an_epoch_goes_on_there_and_ends_the_same(grey, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("at", "left"),
+    [((5, 0), [(epoch, fold) for epoch in range(5, 9) for fold in range(4)]), ((8, 2), [(8, 2), (8, 3)])],
+    ids=["in an epoch", "in the last evaluation"],
+)
+def test_a_killed_run_goes_on_there_and_ends_the_same(grey, tmp_path, monkeypatch, at, left):
     spec = replace(SPEC, epochs=8, score_every=1)
     script = (
         "import sys, time\nfrom pathlib import Path\nfrom dataclasses import replace\nsys.path.insert(0, 'tests')\n"
         "from test_kfold import SPEC, data, fit_repeats, kfold, loop\n"
         "real = kfold._score\n"
-        "def slow(spec, ensemble, x, epoch):\n"
-        "    print(spec.repeat, epoch, flush=True)\n"
-        "    time.sleep(60 if f'{spec.repeat} {epoch}' == sys.argv[3] else 0)\n"
-        "    return real(spec, ensemble, x, epoch)\n"
+        "def slow(spec, ensemble, fold, x, epoch):\n"
+        "    print(spec.repeat, epoch, fold, flush=True)\n"
+        "    time.sleep(60 if f'{spec.repeat} {epoch} {fold}' == sys.argv[3] else 0)\n"
+        "    return real(spec, ensemble, fold, x, epoch)\n"
         "kfold._score, loop.CHECKPOINT_SECONDS = slow, 0\n"
         "fit_repeats([replace(SPEC, epochs=8, score_every=1)], 2, data.load(sys.argv[2]), Path(sys.argv[1]))\n"
     )
-    arguments = [sys.executable, "-c", script, str(tmp_path / "cut"), grey.name, "1 5"]
+    place = "1 {} {}".format(*at)
+    arguments = [sys.executable, "-c", script, str(tmp_path / "cut"), grey.name, place]
     environment = os.environ | machine.environment(torch.get_num_threads()) | {"TQDM_DISABLE": "1"}
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        while process.stdout.readline() != "1 5\n":
+        while process.stdout.readline() != f"{place}\n":
             assert process.poll() is None
         process.send_signal(signal.SIGKILL)
     assert len(list((tmp_path / "cut").glob("*.safetensors"))) == 1
-    epochs, real = [], kfold._score
-    monkeypatch.setattr(kfold, "_score", lambda *given: epochs.append((given[0].repeat, given[-1])) or real(*given))
+    made, real = [], kfold._score
+    monkeypatch.setattr(kfold, "_score", lambda *given: made.append((given[-1], given[2])) or real(*given))
     (resumed,) = fit_repeats([spec], 2, grey, tmp_path / "cut")
-    assert epochs == [(1, 5), (1, 6), (1, 7), (1, 8)]  # four epochs were kept
+    assert made == left  # all before that was kept
     (whole,) = fit_repeats([spec], 2, grey, tmp_path / "whole")
     assert same(whole, resumed)
 

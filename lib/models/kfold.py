@@ -47,6 +47,8 @@ class KFold(Spec):
     """importance samples of log p(x)"""
     score_every: int = 5
     """epochs from one evaluation of log p(x) to the next; the last epoch is always one"""
+    early: int = 0
+    """images, the first, that are evaluated before the last epoch; zero means all"""
     test_images: int = 1000
     """images of the test set for the loss by epoch; zero means all"""
     repeat: int = 0
@@ -101,22 +103,27 @@ class KFold(Spec):
         x, test_x = self.observed(images), self.observed(test, 1)
         noise_rng = rng_from(device, self.seed, self.stream.LOSS)
         test_noise = torch.randn(len(test), self.latent, generator=noise_rng, device=device)
-        scores = x.new_zeros(2, len(self.scored), self.folds, len(x))  # log p(x), effective sample sizes
+        scores = x.new_full((2, len(self.scored), self.folds, len(x)), torch.nan)  # log p(x), effective sample sizes
 
-        def epoch(done: int) -> Float[Tensor, "2 folds"]:
+        def part(done: int) -> Float[Tensor, "2 folds"]:
+            if done >= self.epochs:  # the last evaluation, a fold at a time: with many images it takes long
+                scores[:, -1, done - self.epochs] = _score(self, ensemble, done - self.epochs, x, self.epochs)
+                return x.new_zeros(2, self.folds)
             batches = zip(*(_batches(held_out, fold, self.batch, rng) for fold, rng in enumerate(rngs)), strict=True)
             steps = [advance(ensemble, optimizer, *_drawn(self, images, rows, rngs)) for rows in batches]
             losses = torch.stack([torch.stack(steps).mean(0), evaluate(ensemble, test_x, test_noise)])
             if not losses.isfinite().all():
                 where = f"repeat {self.repeat} is not finite in epoch {done + 1}"
                 raise FloatingPointError(f"a loss of {where}; try a lower rate")
-            if done + 1 in self.scored:
-                scores[:, self.scored.index(done + 1)] = _score(self, ensemble, x, done + 1)
+            for fold in range(self.folds) if done + 1 in self.scored[:-1] else ():
+                some = x[: self.early or None]
+                scores[:, self.scored.index(done + 1), fold, : len(some)] = _score(self, ensemble, fold, some, done + 1)
             return losses
 
         state, label = {**ensemble.state, "scores": scores}, f"repeat {self.repeat}"
         kept = {"checkpoint": checkpoint, "rngs": rngs, "log_every": 1}
-        losses = loop.run(state, {"adam": optimizer}, epoch, self.epochs, label=label, unit="epoch", **kept)
+        parts = self.epochs + self.folds
+        losses = loop.run(state, {"adam": optimizer}, part, parts, label=label, unit="part", **kept)[: self.epochs]
         weights = {f"weights.{name}": value for name, value in ensemble.state.items()}
         losses = losses.view(self.epochs, 2, self.folds)
         return {"log_p": scores[0], "ess": scores[1], "losses": losses, "held_out": held_out, **weights}
@@ -140,7 +147,7 @@ class Repeat(Fit):
     """
 
     log_p: Float[Tensor, "scored folds n"]
-    """log p(x) in nats of every image under every model, the same pixels for all models"""
+    """log p(x) in nats of every image under every model, the same pixels for all models; NaN where not evaluated"""
     ess: Float[Tensor, "scored folds n"]
     """the effective sample size of each"""
     held_out: Int64[Tensor, " n"]
@@ -164,7 +171,7 @@ class Repeats(NamedTuple):
 
     fits: list[Repeat]
     log_p: Float[Tensor, "scored repeats folds n"]
-    """log p(x) in nats of every image under every model, the same pixels for all models"""
+    """log p(x) in nats of every image under every model, the same pixels for all models; NaN where not evaluated"""
     ess: Float[Tensor, "scored repeats folds n"]
     """the effective sample size of each"""
     scored: list[int]
@@ -233,13 +240,10 @@ def _drawn(
     return torch.stack(x), torch.stack(noise)
 
 
-def _score(spec: KFold, ensemble: Ensemble, x: Tensor, epoch: int) -> Float[Tensor, "2 folds n"]:
-    """Log p(x) and effective sample sizes under the models as they are after an epoch."""
-    scores = []
-    for fold in range(spec.folds):
-        model = spec.build(x.shape[1:], fold).to(x.device)
-        model.load_state_dict({name: value[fold].detach() for name, value in ensemble.state.items()})
-        model.eval().requires_grad_(False)
-        rng = rng_from(x.device, spec.seed, spec.stream.EVIDENCE, spec.repeat, epoch, fold)
-        scores.append(torch.stack(log_evidence(model.encode, model.decode, x, spec.samples, generator=rng)))
-    return torch.stack(scores, 1)
+def _score(spec: KFold, ensemble: Ensemble, fold: int, x: Tensor, epoch: int) -> Float[Tensor, "2 n"]:
+    """Log p(x) and effective sample sizes under one of the models as it is after an epoch."""
+    model = spec.build(x.shape[1:], fold).to(x.device)
+    model.load_state_dict({name: value[fold].detach() for name, value in ensemble.state.items()})
+    model.eval().requires_grad_(False)
+    rng = rng_from(x.device, spec.seed, spec.stream.EVIDENCE, spec.repeat, epoch, fold)
+    return torch.stack(log_evidence(model.encode, model.decode, x, spec.samples, generator=rng))

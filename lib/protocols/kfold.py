@@ -107,13 +107,14 @@ def source(seed: int, *identity: int) -> torch.Generator:
 
 
 def scores_by_epoch(fits: CrossValidation, *, rng: torch.Generator) -> list[Scores]:
-    """The score and what it is read against, after each epoch that was evaluated.
+    """The score and what it is read against, after each epoch that was evaluated, of the images that were.
 
     Args:
         fits: the models.
         rng: the source of random numbers for the null, used from the first epoch to the last.
     """
-    return [scores(log_p, fits.held_out, rng=rng) for log_p in fits.log_p]
+    evaluated = [~log_p[0, 0].isnan() for log_p in fits.log_p]  # before the last epoch perhaps only the first images
+    return [scores(log_p[..., e], fits.held_out[:, e], rng=rng) for log_p, e in zip(fits.log_p, evaluated, strict=True)]
 
 
 def sides(values: Float[Tensor, "scored repeats folds n"], held_out: Folds) -> tuple[Tensor, Tensor]:

@@ -96,16 +96,21 @@ def growth(first: Scores, last: Scores, *, seed: int) -> Estimate:
     """Growth of the .95 quantile of the matched score from one epoch to another, beyond that of its null, nats.
 
     Args:
-        first: the scores after the earlier epoch.
+        first: the scores after the earlier epoch, of all images or the first of them.
         last: the scores after the later one.
         seed: seed of the bootstrap over images.
     """
-    return paired(_growth, first.matched, first.null, last.matched, last.null, seed=seed)
+    return paired(_growth, *_of_the_same(first, last), seed=seed)
 
 
 def growth_of(first: Scores, last: Scores) -> float:
     """The number of :func:`growth`."""
-    return float(_growth(*(values.numpy() for values in (first.matched, first.null, last.matched, last.null))))
+    return float(_growth(*(values.numpy() for values in _of_the_same(first, last))))
+
+
+def _of_the_same(first: Scores, last: Scores) -> tuple[PerSample, ...]:
+    count = len(first.score)
+    return first.matched, first.null, last.matched[:count], last.null[:count]
 
 
 def _growth(
