@@ -279,7 +279,7 @@ def _record(rng: random.Random, folder: Path) -> Outcome:
     notebook = folder / "00_tiny.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1", id="x")]), notebook)
     job = runs.Job(notebook, {"dataset": "mnist", "x": 1.0}, folder / "runs", 60)
-    made = (notebook.read_bytes(), {"values": {f"x{i}": {"value": 12345.0 + i} for i in range(99)}})
+    made = (notebook.read_bytes(), b"1 item", {"values": {f"x{i}": {"value": 12345.0 + i} for i in range(99)}})
     real, runs._perform = runs._perform, lambda *_, **__: made
     try:
         first = runs.execute(job)

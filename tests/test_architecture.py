@@ -43,6 +43,7 @@ def test_measures_import_torch_scipy_and_themselves(path):
         "collections",
         "functools",
         "threading",
+        "dataclasses",
     )
     allowed += ("lib.measures",)
     assert [name for name in imports(path) if not name.startswith(allowed)] == []

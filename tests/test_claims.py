@@ -1,13 +1,14 @@
 import json
 import math
 import re
+from unittest.mock import ANY
 
 import pytest
 import torch
 
-from lib.measures.intervals import Estimate
+from lib.measures.intervals import Estimate, mean_of_few
 from lib.models.data import ROOT
-from lib.study import claims
+from lib.study import claims, items
 from lib.study.claims import Claim
 from lib.study.parameters import notebooks
 
@@ -122,10 +123,12 @@ def test_a_notebook_without_a_file_has_no_claims():
 
 
 def test_values_are_written_with_what_only_the_run_knows(tmp_path):
-    values = {"a": Estimate(1.0, 0.5, 1.5, 10), "b": 3.0}
+    values = {"a": mean_of_few(torch.tensor([1.0, 2.0, 3.0])), "b": 3.0}
     path = claims.write_values(str(tmp_path), "x", values, None, torch.device("cpu"))
     content = json.loads(path.read_text())
-    assert content["values"]["a"] == {"value": 1.0, "low": 0.5, "high": 1.5, "n": 10, "missing": 0}
+    assert content["values"]["a"] == {"value": 2.0, "low": ANY, "high": ANY, "n": 3, "missing": 0}
+    again = items.again((tmp_path / "x.items.npz").read_bytes(), claims.estimates(content))
+    assert (again.made, again.given) == ({"a": values["a"]}, ["b"])
     assert content["values"]["b"]["n"] == 0
     assert content["peak_memory_bytes"] > 1e7
 

@@ -44,7 +44,7 @@ def test_the_spread_of_a_cross_is_known_wherever_it_stands():
 
 def test_a_cloud_has_its_planted_dimension():
     cloud = torch.randn(300, 7) * torch.tensor([1.0, 1.0, 1.0, 0.01, 0.01, 0.01, 0.01])
-    assert dimensions.cloud_dimension(cloud, 0.1, seed=0, draws=20) == (3, 3, 3, 300, 0)
+    assert dimensions.cloud_dimension(cloud, 0.1, seed=0, draws=20)[:5] == (3, 3, 3, 300, 0)
     assert dimensions.cloud_dimension(cloud, 0.001, seed=0, draws=20).value == 7
 
 

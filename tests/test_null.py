@@ -33,7 +33,6 @@ def test_equal_numbers_of_models_have_no_bias():
 def test_the_bias_of_an_interval_goes_from_end_to_end():
     curve = null.NormalNull([0, 1, 2, 3], [0.0, 1.0, 2.0, 3.0])
     assert curve.bias_of(Estimate(2, 1, 3, 50)) == Estimate(2, 1, 3, 50)
-    assert null.over(Estimate(2.0, 1.0, 3.0, 50, 4), 2.0) == Estimate(1.0, 0.5, 1.5, 50, 4)
 
 
 def test_the_spread_is_the_standard_deviation_over_models():
@@ -124,7 +123,7 @@ def test_every_repeat_is_left_out_in_turn():
     assert torch.equal(seen[1], fits.held_out[[0, 2, 3]])
     by_repeat = mean_of_few(fits.log_p[-1].mean((1, 2)))  # the jackknife of a mean
     half = by_repeat.high - by_repeat.value
-    assert found == pytest.approx((1, 1 - math.hypot(0.1, half), 1 + math.hypot(0.1, half), 40, 0))
+    assert found[:5] == pytest.approx((1, 1 - math.hypot(0.1, half), 1 + math.hypot(0.1, half), 40, 0))
 
 
 def test_two_learning_rates_lose_the_same_repeat():

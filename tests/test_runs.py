@@ -17,6 +17,7 @@ from lib.study.runs import Job
 VALUES = """
 import json, pathlib
 content = {"values": {"x": {"value": x, "low": x, "high": x, "n": 0, "missing": 0}}, "dataset": None, "device": "cpu", "peak_memory_bytes": 1}
+pathlib.Path(results, "00_tiny.items.npz").write_bytes(b"items")
 pathlib.Path(results, "00_tiny.values.json").write_text(json.dumps(content))
 """
 
@@ -63,6 +64,7 @@ def test_a_run_writes_its_numbers_with_their_provenance(tmp_path):
     assert {"commit", "versions", "device", "seconds", "peak_memory_bytes", "key", "notebook_sha256"} <= set(record)
     assert {path.name for path in job.folder.rglob("*")} == {
         "00_tiny.ipynb",
+        "00_tiny.items.npz",
         "00_tiny.json",
         "partial",
         ".00_tiny.lock",
@@ -83,7 +85,7 @@ def test_a_run_whose_notebook_was_altered_is_not_trusted(tmp_path):
     job = tiny(tmp_path)
     runs.execute(job)
     job.output.write_text(job.output.read_text() + " ")
-    with pytest.warns(UserWarning, match=r"00_tiny\.json or its notebook is damaged: it is made again"):
+    with pytest.warns(UserWarning, match=r"00_tiny\.json or what belongs to it is damaged: it is made again"):
         assert runs.load(job) is None
 
 
@@ -123,7 +125,7 @@ def test_a_damaged_record_is_reported_and_made_again_once(tmp_path, damage):
     job = tiny(tmp_path)
     record = runs.execute(job)
     damage(job.record)
-    with pytest.warns(UserWarning, match=r"00_tiny\.json or its notebook is damaged: it is made again"):
+    with pytest.warns(UserWarning, match=r"00_tiny\.json or what belongs to it is damaged: it is made again"):
         again = runs.execute(job)
     assert again["values"] == record["values"]
     assert runs.execute(job).get("reused")

@@ -10,6 +10,10 @@ from jaxtyping import Float
 from scipy.stats import binomtest, bootstrap, sem, t
 from torch import Tensor
 
+from lib.measures.recipes import GIVEN, Recipe, remembered
+
+MANY = 5000
+"""points from which on the acceleration of BCa, for which each is left out in turn, is nothing but slow"""
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -25,11 +29,14 @@ class Estimate(NamedTuple):
     """points that entered"""
     missing: int = 0
     """points without a value (NaN), counted here and nowhere else"""
+    recipe: Recipe = GIVEN
+    """how it was made, and from what"""
 
     def __str__(self) -> str:
         """The value with its interval."""
         return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
 
+    @remembered
     def widened(self, half: float) -> "Estimate":
         """The same with an independent source of error, whose 95 % interval has that half, added to both sides.
 
@@ -40,6 +47,7 @@ class Estimate(NamedTuple):
         low, high = (math.hypot(half, end - self.value) for end in (self.low, self.high))
         return self._replace(low=self.value - low, high=self.value + high)
 
+    @remembered
     def within(self, low: float, high: float) -> "Estimate":
         """The same, its interval cut to what is possible, such as 0 to 1 for a share: the truth is not cut off.
 
@@ -49,6 +57,17 @@ class Estimate(NamedTuple):
         """
         return self._replace(low=max(self.low, low), high=min(self.high, high))
 
+    @remembered
+    def over(self, unit: float) -> "Estimate":
+        """The same in multiples of a unit, such as a published number.
+
+        Example:
+            >>> print(Estimate(3.0, 2.0, 6.0, 9).over(-2.0))
+            −1.5 [−3, −1]
+        """
+        return self.under(lambda value: value / unit)
+
+    @remembered
     def under(self, monotone: Callable[[float], float]) -> "Estimate":
         """The estimate of a function of the number that rises or falls throughout: its interval is that of the ends.
 
@@ -82,31 +101,37 @@ def number(value: SupportsFloat) -> str:
     return f"{sign}{size:,g}"
 
 
-def jackknife(without: Sequence[float]) -> float:
-    r"""Half of a 95 % t interval over cases, from the values of a statistic with each of the cases left out in turn.
+@remembered
+def with_left_out(over_points: Estimate, without: Sequence[float]) -> Estimate:
+    r"""An estimate whose interval over points is widened by a jackknife over cases, such as repeats.
 
-    .. math:: t_{n - 1} \sqrt{\tfrac{n - 1}{n} \sum_i (\theta_{(i)} - \bar\theta)^2}
+    .. math:: h^2 = \tfrac{n - 1}{n} t_{n - 1}^2 \sum_i (\theta_{(i)} - \bar\theta)^2
 
-    For a smooth statistic of many things of which the cases are groups; of means, it is the interval of
-    :func:`mean_of_few`.
+    For a smooth statistic of many things of which the cases are groups; of means, ``h`` is that of :func:`mean_of_few`.
+
+    Args:
+        over_points: the estimate.
+        without: the statistic with each of the cases left out in turn.
 
     Raises:
         ValueError: fewer than two cases.
 
     Example:
-        >>> round(jackknife([2.5, 2.0, 1.5]), 3)  # the means of 1, 2 and 3 without each
-        2.484
+        >>> print(with_left_out(Estimate(2.0, 2.0, 2.0, 9), [2.5, 2.0, 1.5]))  # the means of 1, 2 and 3 without each
+        2 [−0.484, 4.48]
     """
     count = len(without)
     if count < 2:
         raise ValueError(f"a jackknife needs at least 2 cases, got {count}")
-    return float(t.ppf(0.975, count - 1) * np.std(without) * (count - 1) ** 0.5)
+    return over_points.widened(float(t.ppf(0.975, count - 1) * np.std(without) * (count - 1) ** 0.5))
 
 
+@remembered
 def estimate(values: Float[Tensor, " points"], statistic: Callable = np.mean, *, seed: int = 0) -> Estimate:
-    """A statistic over points with its 95 % bias-corrected and accelerated bootstrap interval.
+    """A statistic over points with its 95 % bias-corrected and accelerated bootstrap interval (BCa).
 
     Points are resampled; the model stays as it is, so this is the uncertainty over the data's points, not over fits.
+    Beyond :data:`MANY` points it is the percentile interval, from which BCa no longer differs.
 
     Args:
         values: one number per point; NaN stands for a point without a number.
@@ -133,6 +158,7 @@ def difference_of_means(first: np.ndarray, second: np.ndarray, axis: int = -1) -
     return np.mean(first, axis) - np.mean(second, axis)
 
 
+@remembered
 def difference(
     first: Float[Tensor, " points"],
     second: Float[Tensor, " others"],
@@ -151,6 +177,7 @@ def difference(
     return _bootstrap([first, second], statistic, "percentile", seed)
 
 
+@remembered
 def paired(statistic: Callable, *columns: Float[Tensor, " points"], seed: int = 0) -> Estimate:
     """A statistic of several numbers per point, such as a ratio of medians, with its 95 % BCa bootstrap interval.
 
@@ -166,6 +193,7 @@ def paired(statistic: Callable, *columns: Float[Tensor, " points"], seed: int = 
     return result._replace(n=int(known.sum()), missing=int((~known).sum()))
 
 
+@remembered
 def mean_of_few(values: Float[Tensor, " cases"]) -> Estimate:
     """The mean of a few independent cases, such as models of different seeds, with its 95 % t interval.
 
@@ -185,6 +213,7 @@ def mean_of_few(values: Float[Tensor, " cases"]) -> Estimate:
     return Estimate(mean, mean - half, mean + half, len(cases))
 
 
+@remembered
 def over_models(statistic: Callable, *columns: Sequence[Float[Tensor, " _"]]) -> Estimate:
     """A statistic of the points of each model, its mean over models, with the 95 % t interval of :func:`mean_of_few`.
 
@@ -207,6 +236,7 @@ def over_models(statistic: Callable, *columns: Sequence[Float[Tensor, " _"]]) ->
     return mean_of_few(each)._replace(missing=missing)
 
 
+@remembered
 def with_models(over_points: Estimate, each: Sequence[float]) -> Estimate:
     r"""An estimate whose interval over points is widened by the t interval over models.
 
@@ -241,6 +271,7 @@ def by_model(statistic: Callable, *columns: Sequence[Float[Tensor, " _"]]) -> li
     return [float(statistic(*(column[~np.isnan(column)] for column in model))) for model in points]
 
 
+@remembered
 def share(count: int, of: int) -> Estimate:
     """A share of independent cases with its exact 95 % interval (Clopper & Pearson).
 
@@ -264,7 +295,7 @@ def _bootstrap(groups: list[Tensor], statistic: Callable, method: str, seed: int
         known.append(kept)
         total += len(numbers)
     value = low = high = float(statistic(*known))
-    if statistic is np.median and _median_is_stuck(*known):
+    if len(known[0]) > MANY or (statistic is np.median and _median_is_stuck(*known)):
         method = "percentile"
     if any(np.ptp(kept) > 0 for kept in known):  # equal values have no error, which the bootstrap cannot express
         rng = np.random.default_rng(seed)

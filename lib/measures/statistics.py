@@ -4,6 +4,7 @@ Most are functions of arrays along an axis, so that :mod:`lib.measures.intervals
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -86,7 +87,11 @@ def reliability(
         >>> print(reliability(first, second), "and from twice as many repeats", reliability(first, second, 2))
         0.492 [0.38, 0.586] and from twice as many repeats 0.66 [0.551, 0.739]
     """
-    return paired(lambda a, b, axis=-1: spearman_brown(rank_correlation(a, b, axis), factor), first, second, seed=seed)
+    return paired(partial(_agreement, factor), first, second, seed=seed)
+
+
+def _agreement(factor: float | int, first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
+    return spearman_brown(rank_correlation(first, second, axis), factor)
 
 
 def permutation_test(

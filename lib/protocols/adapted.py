@@ -16,6 +16,7 @@ from torch import Tensor
 from lib.measures import geodesic, land
 from lib.measures.axes import Decoder, Latents, PerSample
 from lib.measures.intervals import Estimate, estimate
+from lib.measures.recipes import remembered
 
 SAMPLES = 13
 """points of each shortest path"""
@@ -115,5 +116,9 @@ def compare(parts: Sequence[Adapted], *, seed: int) -> Comparison:
     variance = torch.stack([(1 / part.land.ess).mean() for part in parts]).sum() / len(parts) ** 2
     error = 1.96 * math.sqrt(float(variance))
     over_codes = estimate(differences.mean(0), seed=seed)
-    gain = over_codes._replace(low=over_codes.low - error, high=over_codes.high + error)
-    return Comparison([estimate(row, seed=seed) for row in differences], over_codes, gain)
+    return Comparison([estimate(row, seed=seed) for row in differences], over_codes, _beyond(over_codes, error))
+
+
+@remembered
+def _beyond(over_codes: Estimate, error: float) -> Estimate:
+    return over_codes._replace(low=over_codes.low - error, high=over_codes.high + error)

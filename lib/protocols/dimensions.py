@@ -15,6 +15,7 @@ from torch.distributions import Distribution, Normal, kl_divergence
 from lib.measures.axes import Latents, PerSample, SingularValues
 from lib.measures.intervals import Estimate
 from lib.measures.jacobian import singular_values
+from lib.measures.recipes import remembered
 from lib.models.convolutional import ConvVAEFit
 from lib.models.data import Dataset
 from lib.protocols import pair
@@ -110,6 +111,7 @@ def spread(cloud: Latents) -> Float[Tensor, " directions"]:
     return torch.linalg.svdvals(cloud - cloud.mean(0)) / (len(cloud) - 1) ** 0.5
 
 
+@remembered
 def cloud_dimension(cloud: Latents, threshold: float, *, seed: int, draws: int = 200) -> Estimate:
     """Number of directions of a cloud with more than a share of the largest spread.
 

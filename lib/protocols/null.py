@@ -4,6 +4,7 @@ Source of the score: van den Burg & Williams 2021, equation 5. What it is read a
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from lib.measures.axes import PerSample
-from lib.measures.intervals import Estimate, estimate, jackknife, paired
+from lib.measures.intervals import Estimate, estimate, paired, with_left_out
 from lib.measures.memorization import Scores, gaussian_null, score, split
 from lib.measures.statistics import reliability
 from lib.protocols.kfold import ByModel, CrossValidation, Folds
@@ -56,14 +57,13 @@ def normal_null(spreads: Sequence[float | int], models_in: int, models_out: int,
     return NormalNull(spreads, [float(values.median()) for values in scores])
 
 
-def over(value: Estimate, unit: float | int) -> Estimate:
-    """An estimate in multiples of a unit."""
-    return value.under(lambda number: number / unit)
-
-
 def quantile(level: float) -> Callable:
     """A quantile as a statistic for :mod:`lib.measures.intervals`."""
-    return lambda values, axis=-1: np.quantile(values, level, axis)
+    return partial(_quantile, level)
+
+
+def _quantile(level: float, values: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
+    return np.quantile(values, level, axis)
 
 
 def spread(log_p: Float[Tensor, "models n"]) -> PerSample:
@@ -89,7 +89,11 @@ def median_change(first: PerSample, second: PerSample, *, seed: int) -> Estimate
         second: another for each.
         seed: seed of the bootstrap.
     """
-    return paired(lambda a, b, axis=-1: np.median(a, axis) - np.median(b, axis), first, second, seed=seed)
+    return paired(_change, first, second, seed=seed)
+
+
+def _change(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
+    return np.median(first, axis) - np.median(second, axis)
 
 
 def growth(first: Scores, last: Scores, *, seed: int) -> Estimate:
@@ -127,12 +131,11 @@ def unequal_share(scores: Scores, *, seed: int) -> Estimate:
         scores: the scores after an epoch.
         seed: seed of the bootstrap over images.
     """
-    return paired(
-        lambda full, balanced, axis=-1: 1 - np.median(balanced, axis) / np.median(full, axis),
-        scores.score,
-        scores.balanced,
-        seed=seed,
-    )
+    return paired(_lost, scores.score, scores.balanced, seed=seed)
+
+
+def _lost(full: np.ndarray, balanced: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
+    return 1 - np.median(balanced, axis) / np.median(full, axis)
 
 
 def beyond_null(scores: Scores) -> float:
@@ -144,7 +147,7 @@ def with_repeats(over_images: Estimate, statistic: Callable, *fits: CrossValidat
     """An estimate whose interval over images is widened by what other models would change.
 
     The models come in repeats, each with folds and weights of its own: every repeat is left out in turn, see
-    :func:`lib.measures.intervals.jackknife`.
+    :func:`lib.measures.intervals.with_left_out`.
 
     Args:
         over_images: the estimate with its interval over images.
@@ -152,7 +155,7 @@ def with_repeats(over_images: Estimate, statistic: Callable, *fits: CrossValidat
         fits: the models, such as those of two learning rates; a repeat is left out of all.
     """
     repeats = range(len(fits[0].held_out))
-    return over_images.widened(jackknife([float(statistic(*(without(each, k) for each in fits))) for k in repeats]))
+    return with_left_out(over_images, [float(statistic(*(without(each, k) for each in fits))) for k in repeats])
 
 
 def without(fits: CrossValidation, repeat: int) -> CrossValidation:

@@ -22,8 +22,9 @@ from IPython.display import Markdown
 from lib.measures.intervals import Estimate, number
 from lib.models.data import ROOT, Dataset
 from lib.models.store import write_atomically
-from lib.study import tables
+from lib.study import items, tables
 
+NUMBERS = Estimate._fields[:5]
 CLAIMS = ROOT / "book" / "claims"
 
 VERDICTS = {
@@ -161,23 +162,24 @@ def as_estimate(value: Estimate | float | None) -> Estimate | None:
 def write_values(
     folder: str, notebook: str, values: Mapping[str, Estimate | float], dataset: Dataset | None, device: torch.device
 ) -> Path:
-    """Write a notebook's numbers, and what only its own process knows: data, device, peak memory.
+    """Write a notebook's numbers, their items, and what only its own process knows: data, device, peak memory.
 
     Raises:
-        ValueError: a value that is NaN or infinite, by name.
+        ValueError: a value that is NaN or infinite, or that cannot be computed again from its items, by name.
     """
     numbers = {name: as_estimate(value) for name, value in values.items()}
-    bad = [name for name, value in numbers.items() if value is None or not all(map(math.isfinite, value))]
+    bad = [name for name, value in numbers.items() if value is None or not all(map(math.isfinite, value[:5]))]
     if bad:
         raise ValueError(f"{notebook}: not a finite number: {', '.join(bad)}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     content = {
-        "values": {name: value._asdict() for name, value in numbers.items()},
+        "values": {name: dict(zip(NUMBERS, value, strict=False)) for name, value in numbers.items()},
         "dataset": {"name": dataset.name, "sha256": dataset.digest} if dataset else None,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "peak_memory_bytes": peak,
     }
     path = ROOT / folder / f"{notebook}.values.json"
+    write_atomically(path.with_name(f"{notebook}.items.npz"), items.pack(numbers))
     write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
     return path
 

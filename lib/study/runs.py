@@ -57,6 +57,11 @@ class Job:
         return self.folder / self.notebook.name
 
     @property
+    def items(self) -> Path:
+        """The single numbers behind the intervals, see :mod:`lib.study.items`."""
+        return self.folder / f"{self.notebook.stem}.items.npz"
+
+    @property
     def record(self) -> Path:
         """The numbers and their provenance."""
         return self.folder / f"{self.notebook.stem}.json"
@@ -133,7 +138,7 @@ def execute(job: Job, *, progress: bool = False, cluster: Executor | None = None
         finished = load(job)
         if finished:
             return {**finished, "reused": True}
-        for stale in (job.record, job.output):
+        for stale in (job.record, job.output, job.items):
             store.remove_or_move(stale)
         return _executed(job, progress, cluster)
 
@@ -142,10 +147,11 @@ def _executed(job: Job, progress: bool, cluster: Executor | None) -> dict:
     key, started = _key(job), time.monotonic()
     try:
         if cluster is None or "scheduler" in job.parameters:
-            content, values = _perform(job, threads(), progress=progress)
+            content, items, values = _perform(job, threads(), progress=progress)
         else:
             source = (job.notebook.name, job.notebook.read_bytes())
-            content, values = cluster.submit(_elsewhere, *source, dict(job.parameters), job.timeout, threads()).result()
+            told = (*source, dict(job.parameters), job.timeout, threads())
+            content, items, values = cluster.submit(_elsewhere, *told).result()
     except Failed as failure:
         kept = job.folder / f"{job.notebook.stem}.failed.ipynb"
         store.write_atomically(kept, failure.notebook)
@@ -163,8 +169,10 @@ def _executed(job: Job, progress: bool, cluster: Executor | None) -> dict:
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
         "key": key,
         "notebook_sha256": hashlib.sha256(content).hexdigest(),
+        "items_sha256": hashlib.sha256(items).hexdigest(),
     }
     store.write_atomically(job.output, content)
+    store.write_atomically(job.items, items)
     # Last: it makes the run count.
     sealed = json.dumps({**record, "sha256": _digest(record)}, indent=1, ensure_ascii=False)
     store.write_atomically(job.record, sealed.encode())
@@ -173,16 +181,17 @@ def _executed(job: Job, progress: bool, cluster: Executor | None) -> dict:
 
 def load(job: Job) -> dict | None:
     """The record of a finished run of exactly this job, or None. What is damaged is warned of, and does not count."""
-    if not (os.path.lexists(job.record) and os.path.lexists(job.output)):
+    if not all(map(os.path.lexists, (job.record, job.output, job.items))):
         return None
     try:
         record = json.loads(store.read_regular(job.record))
-        found = record.pop("sha256"), record["notebook_sha256"], record["key"]
-        intact = found[:2] == (_digest(record), hashlib.sha256(store.read_regular(job.output)).hexdigest())
+        found = record.pop("sha256"), record["notebook_sha256"], record["items_sha256"]
+        files = (hashlib.sha256(store.read_regular(path)).hexdigest() for path in (job.output, job.items))
+        intact = found == (_digest(record), *files) and "key" in record
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         intact = False
     if not intact:
-        warnings.warn(f"{job.record} or its notebook is damaged: it is made again", stacklevel=2)
+        warnings.warn(f"{job.record} or what belongs to it is damaged: it is made again", stacklevel=2)
         return None
     return record if record["key"] == _key(job) else None
 
@@ -216,20 +225,20 @@ def threads() -> int:
     return cores // min(cores, SIDE_BY_SIDE)
 
 
-def _perform(job: Job, threads: int, *, progress: bool = False) -> tuple[bytes, dict]:
-    """The executed notebook as a page shows it, and the numbers that it wrote."""
+def _perform(job: Job, threads: int, *, progress: bool = False) -> tuple[bytes, bytes, dict]:
+    """The executed notebook as a page shows it, the items and the numbers that it wrote."""
     partial = job.folder / "partial" / job.notebook.name
     partial.parent.mkdir(parents=True, exist_ok=True)
     values_path = job.folder / f"{job.notebook.stem}.values.json"
     values_path.unlink(missing_ok=True)
     _papermill(job, partial, threads, progress=progress)
-    done = _page(partial), json.loads(values_path.read_text())
-    for spent in (values_path, partial):
+    done = _page(partial), store.read_regular(job.items), json.loads(values_path.read_text())
+    for spent in (values_path, partial, job.items):
         spent.unlink()
     return done
 
 
-def _elsewhere(name: str, source: bytes, values: dict, timeout: int, threads: int) -> tuple[bytes, dict]:
+def _elsewhere(name: str, source: bytes, values: dict, timeout: int, threads: int) -> tuple[bytes, bytes, dict]:
     """The same on a worker, which knows nothing of the folders of the machine that asks."""
     with processes.scratch() as folder:
         notebook = folder / name
