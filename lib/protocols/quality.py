@@ -4,6 +4,8 @@ Above it, what a test does not see in the generator says nothing. How well it ma
 :func:`lib.protocols.gaps.over_components`.
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -29,12 +31,15 @@ def uninformative(network: MLPClassifier, generated: Images, held_out: Images, *
         seed: seed of the bootstrap over both.
     """
     made, real = (network.predict_proba(images.flatten(1).cpu().numpy()) for images in (generated, held_out))
-
-    def ratio(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
-        return 0.8 * information(real[second.astype(int)]) / information(made[first.astype(int)])
-
     every = (torch.arange(len(images), dtype=torch.float64) for images in (made, real))
-    return difference(*every, ratio, seed=seed)
+    return difference(*every, partial(_ratio, made, real), seed=seed)
+
+
+def _ratio(
+    made: np.ndarray, real: np.ndarray, first: np.ndarray, second: np.ndarray, axis: int = -1
+) -> np.ndarray | np.floating:
+    """Of the images at these places among the made and the real ones."""
+    return 0.8 * information(real[second.astype(int)]) / information(made[first.astype(int)])
 
 
 def information(probabilities: Float[np.ndarray, "*sets images classes"]) -> Float[np.ndarray, "*sets"] | np.floating:
