@@ -85,7 +85,7 @@ def test_a_run_whose_notebook_was_altered_is_not_trusted(tmp_path):
     job = tiny(tmp_path)
     runs.execute(job)
     job.output.write_text(job.output.read_text() + " ")
-    with pytest.warns(UserWarning, match=r"00_tiny\.json or what belongs to it is damaged: it is made again"):
+    with pytest.warns(UserWarning, match=r"00_tiny\.json or what belongs to it is damaged: it does not count"):
         assert runs.load(job) is None
 
 
@@ -125,7 +125,7 @@ def test_a_damaged_record_is_reported_and_made_again_once(tmp_path, damage):
     job = tiny(tmp_path)
     record = runs.execute(job)
     damage(job.record)
-    with pytest.warns(UserWarning, match=r"00_tiny\.json or what belongs to it is damaged: it is made again"):
+    with pytest.warns(UserWarning, match=r"00_tiny\.json or what belongs to it is damaged: it does not count"):
         again = runs.execute(job)
     assert again["values"] == record["values"]
     assert runs.execute(job).get("reused")

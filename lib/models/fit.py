@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from lib.models import closure, machine, store, streams
 from lib.models.closure import ROOT
@@ -15,6 +17,8 @@ from lib.models.data import DataError, Dataset
 from lib.models.family import Fit, Index, Seen, Spec, Tensors
 
 FITS = ROOT / "_build" / "fits"
+USED: dict[str, dict] = {}
+"""The fits that this process has used, by key: what decides each, how its data are loaded, where its losses ended."""
 
 
 def fit(
@@ -51,7 +55,11 @@ def fit(
             )
             for spec in wanted
         ]
-        return dict(zip(wanted, store.fetch(works, folder=folder, executor=executor), strict=True))
+        found = store.fetch(works, folder=folder, executor=executor)
+        for work, tensors in zip(works, found, strict=True):
+            used = {**work.description, "again": images.again, "ended": ended(tensors["losses"])}
+            USED[store.key(work.description)] = used
+        return dict(zip(wanted, found, strict=True))
 
     canonical = [spec.canonical() for spec in specs]
     made, shape = _in_order(list(dict.fromkeys(canonical)), make), dataset.train.shape[1:]
@@ -99,6 +107,11 @@ def description(spec: Spec, data: str, device: str, code: dict[str, object]) -> 
         **code,
         "machine": machine.arithmetic(torch.get_num_threads()),
     }
+
+
+def ended(losses: Float[Tensor, "records *losses"]) -> list[float]:
+    """Where losses ended: each averaged over the last tenth of its records."""
+    return losses[-max(1, len(losses) // 10) :].double().mean(0).flatten().tolist()
 
 
 def made_with(file: Path) -> dict[str, object]:

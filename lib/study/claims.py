@@ -20,6 +20,7 @@ import yaml
 from IPython.display import Markdown
 
 from lib.measures.intervals import Estimate, number
+from lib.models import fit
 from lib.models.data import ROOT, Dataset
 from lib.models.store import write_atomically
 from lib.study import items, tables
@@ -117,19 +118,27 @@ def frame(notebook: str, values: Mapping[str, Estimate | float]) -> pd.DataFrame
     return tables.rows(COLUMNS, [_row(claim, values) for claim in claims(notebook)])
 
 
-def table(notebook: str, values: Mapping[str, Estimate | float]) -> Markdown:
-    """:func:`frame` as a page shows it."""
-    return tables.show(frame(notebook, values))
+def beside(notebook: str, *columns: Mapping[str, Estimate | float]) -> pd.DataFrame:
+    """The claims of a notebook with what each of :data:`RUNS` found, and its verdict."""
+    rows = []
+    for claim in claims(notebook):
+        said, kind, published, *_, range_, _ = _row(claim, columns[0])
+        found = [_row(claim, values) for values in columns]
+        rows.append(
+            [said, kind, published, *(f"{row[3]} {row[4]} {row[6]}".replace(" –", "") for row in found), range_]
+        )
+    return tables.rows(("claim", "kind", "published", *RUNS, "accepted"), rows)
 
 
 def conclude(
     folder: str, notebook: str, values: Mapping[str, Estimate | float], dataset: Dataset | None, device: torch.device
 ) -> Markdown:
-    """Write a section's numbers, see :func:`write_values`, and show its :func:`table` of claims."""
+    """Write a section's numbers, see :func:`write_values`, and show its claims, see :func:`frame`."""
     write_values(folder, notebook, values, dataset, device)
-    return table(notebook, values)
+    return tables.show(frame(notebook, values))
 
 
+RUNS = ("this build", "recorded")
 COLUMNS = ("claim", "kind", "published", "ours", "95 % interval", "accepted", "verdict")
 
 
@@ -177,6 +186,7 @@ def write_values(
         "dataset": {"name": dataset.name, "sha256": dataset.digest} if dataset else None,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "peak_memory_bytes": peak,
+        "fits": [{**used, "again": used["again"] and items.call(used["again"])} for used in fit.USED.values()],
     }
     path = ROOT / folder / f"{notebook}.values.json"
     write_atomically(path.with_name(f"{notebook}.items.npz"), items.pack(numbers))

@@ -12,6 +12,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,10 +21,11 @@ from torch import Tensor
 
 from lib.measures.intervals import Estimate
 from lib.measures.recipes import GIVEN, Recipe
+from lib.models.data import ROOT
 
 DAMAGED = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
 """what numpy raises where a file is not what it seems"""
-HOME = ("lib.measures.", "lib.protocols.")
+HOME = ("lib.measures.", "lib.protocols.", "lib.models.data")
 """packages whose functions a recipe may name"""
 NUMPY = ("exp", "mean", "median")
 """functions of numpy that it may name"""
@@ -61,6 +63,24 @@ def pack(values: Mapping[str, Estimate]) -> bytes:
     return buffer.getvalue()
 
 
+def call(value: Callable) -> object:
+    """A function with its arguments, as JSON has it.
+
+    Raises:
+        TypeError: it cannot be named, or has an array among its arguments.
+    """
+    arrays: list[np.ndarray] = []
+    packed = _packed(value, arrays)
+    if arrays:
+        raise TypeError("a call that is text has no arrays")
+    return packed
+
+
+def called(packed: object) -> object:
+    """What the function that :func:`call` has packed gives."""
+    return _made(packed, [])()
+
+
 def again(content: bytes, values: Mapping[str, Estimate]) -> Again:
     """Every number that has an interval, computed again from its items.
 
@@ -95,6 +115,8 @@ def _packed(value: object, arrays: list[np.ndarray]) -> object:
         return {"array": _kept(value, arrays)}
     if isinstance(value, np.generic):
         return inner(value.item())
+    if isinstance(value, Path):
+        return {"path": str(value.relative_to(ROOT) if value.is_relative_to(ROOT) else value)}
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": str(value)}
     if isinstance(value, bool | int | float | str | None):
@@ -109,7 +131,8 @@ def _packed(value: object, arrays: list[np.ndarray]) -> object:
 
 def _packed_function(value: object, inner: Callable) -> dict:
     if isinstance(value, functools.partial):
-        return {"partial": _name(value.func), "with": [inner(part) for part in value.args]}
+        options = {name: inner(part) for name, part in value.keywords.items()}
+        return {"partial": _name(value.func), "with": [inner(part) for part in value.args], "and": options}
     if not callable(value):
         raise TypeError(f"a recipe cannot hold a {type(value).__name__}")
     owner = getattr(value, "__self__", None)
@@ -125,9 +148,9 @@ def _made(packed: object, arrays: Sequence[np.ndarray]) -> object:
     if not isinstance(packed, dict):
         return packed
     inner = [_made(part, arrays) for part in packed.get("with", ())]
+    options = {name: _made(part, arrays) for name, part in packed.get("and", {}).items()}
     match next(iter(packed)):
         case "call":
-            options = {name: _made(part, arrays) for name, part in packed["and"].items()}
             return _found(packed["call"])(*inner, **options)
         case "tensor":
             return torch.from_numpy(arrays[packed["tensor"]])
@@ -138,7 +161,9 @@ def _made(packed: object, arrays: Sequence[np.ndarray]) -> object:
         case "tuple":
             return _found(packed["tuple"])(*inner)
         case "partial":
-            return functools.partial(_found(packed["partial"]), *inner)
+            return functools.partial(_found(packed["partial"]), *inner, **options)
+        case "path":
+            return ROOT / packed["path"]
         case "method":
             return getattr(_made(packed["of"], arrays), packed["method"])
         case _:

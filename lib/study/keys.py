@@ -34,8 +34,7 @@ def key(notebook: Path, parameters: Mapping[str, object], threads: int, *, root:
     """
     chosen = {name: value for name, value in parameters.items() if name not in ELSEWHERE}
     cells = code(notebook)
-    used = closure.sources("\n".join(cells), root=root)
-    computes = [path for path in used if path.relative_to(root).as_posix().startswith(COMPUTES)]
+    computes = _computes(cells, root)
     content = [
         closure.digest([*cells, *computes], root=root),
         chosen,
@@ -46,10 +45,27 @@ def key(notebook: Path, parameters: Mapping[str, object], threads: int, *, root:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def made_with(notebook: Path, *, root: Path = ROOT) -> dict[str, str]:
+    """A digest of each part of the code that decides a notebook's numbers and pictures: cells by id, and files."""
+    cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if _counts(cell)]
+    files = _computes([cell.source for cell in cells], root)
+    parts = {f"cell {cell.id}": cell.source for cell in cells}
+    parts |= {path.relative_to(root).as_posix(): path for path in files}
+    return {name: closure.digest([part], root=root)[:16] for name, part in parts.items()}
+
+
 def code(notebook: Path) -> list[str]:
     """The code cells of a notebook, without those that only prepare another machine for it."""
-    cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
-    return [cell.source for cell in cells if "remove-cell" not in cell.metadata.get("tags", [])]
+    return [cell.source for cell in nbformat.read(notebook, as_version=4).cells if _counts(cell)]
+
+
+def _counts(cell: nbformat.NotebookNode) -> bool:
+    return cell.cell_type == "code" and "remove-cell" not in cell.metadata.get("tags", [])
+
+
+def _computes(cells: list[str], root: Path) -> list[Path]:
+    used = closure.sources("\n".join(cells), root=root)
+    return [path for path in used if path.relative_to(root).as_posix().startswith(COMPUTES)]
 
 
 def _files(name: str, parameters: Mapping[str, object]) -> str:

@@ -12,8 +12,10 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from lib.models import closure
 from lib.models.data import ROOT
 from lib.study import claims, front, parameters, processes, scorecard, stability, tables
+from lib.study.recorded import Section
 from lib.study.runs import Job, commit
 
 HTML = ROOT / "_build" / "html"
@@ -23,9 +25,19 @@ class BuildFailed(RuntimeError):
     """Jupyter Book refused; the message ends with what it said."""
 
 
-def render(runs: Sequence[tuple[Job, dict]], output: Path = HTML) -> Path:
-    """The whole book as HTML in ``output``, which is replaced only when the new pages are complete."""
-    return _build(runs, yaml.safe_load((ROOT / "_toc.yml").read_text()), output, strict=True)
+Sections = Mapping[str, Section]
+"""recorded sections by name"""
+
+
+def render(runs: Sequence[tuple[Job, dict]], recorded: Sections, output: Path = HTML) -> Path:
+    """The whole book as HTML in ``output``, which is replaced only when the new pages are complete.
+
+    Args:
+        runs: what was run; of other sections, the page has what was recorded.
+        recorded: the recorded sections.
+        output: the folder of the pages.
+    """
+    return _build(runs, recorded, yaml.safe_load((ROOT / "_toc.yml").read_text()), output, strict=True)
 
 
 def render_one(run: tuple[Job, dict], output: Path) -> Path:
@@ -35,48 +47,102 @@ def render_one(run: tuple[Job, dict], output: Path) -> Path:
         "root": f"notebooks/{run[0].notebook.stem}",
         "chapters": [{"file": "book/notation"}, {"file": "book/references"}],
     }
-    index = _build([run], toc, output, strict=False)  # references to the other chapters lead nowhere here
+    index = _build([run], {}, toc, output, strict=False)  # references to the other chapters lead nowhere here
     return index.with_name("notebooks") / f"{run[0].notebook.stem}.html"
 
 
-def execution(runs: Sequence[tuple[Job, dict]]) -> str:
-    """What each notebook took, on what, from which commit, as Markdown."""
+def execution(runs: Sequence[tuple[Job, dict]], recorded: Sections) -> str:
+    """What each notebook took, on what, from which commit, in this build and when it was recorded, as Markdown."""
     order = [path.stem for path in parameters.notebooks()]
-    columns = ("section", "seconds", "peak memory", "device", "commit", "data")
-    cells = [_took(job, record) for job, record in sorted(runs, key=lambda run: order.index(run[0].notebook.stem))]
-    took = tables.rows(columns, cells)
-    versions = tables.rows(("software", "version"), list(runs[0][1]["versions"].items()))
-    intro = (ROOT / "book" / "execution.md").read_text()
-    return "\n\n".join([intro, tables.markdown(took), tables.markdown(versions), ""])
+    done = {job.notebook.stem: record for job, record in runs}
+    long = {name: section.record for name, section in recorded.items()}
+    parts = [(ROOT / "book" / "execution.md").read_text()]
+    for heading, records in (("This build", done), ("Recorded", long)):
+        if records:
+            took = [_took(name, records[name]) for name in order if name in records]
+            versions = list(next(iter(records.values()))["versions"].items())
+            parts += [f"## {heading}", tables.markdown(tables.rows(TOOK, took))]
+            parts += [tables.markdown(tables.rows(("software", "version"), versions))]
+    return "\n\n".join([*parts, ""])
 
 
-def _took(job: Job, record: Mapping) -> list[str]:
+TOOK = ("section", "seconds", "peak memory", "device", "commit", "data")
+
+
+def _took(name: str, record: Mapping) -> list[str]:
     data = record["dataset"]
     digest = f"{data['name'].split('/')[-1]} `{data['sha256'][:12]}`" if data else "–"
     memory = f"{record['peak_memory_bytes'] / 2**30:.2f} GiB"
-    page = f"{{doc}}`../notebooks/{job.notebook.stem}`"
-    return [page, f"{record['seconds']:.0f}", memory, record["device"], f"`{record['commit']}`", digest]
+    device = record["device"] + (
+        f", {made['processor']}, {made['date'][:10]}" if (made := record.get("recorded")) else ""
+    )
+    page = f"{{doc}}`../notebooks/{name}`"
+    return [page, f"{record['seconds']:,.0f}", memory, device, f"`{record['commit']}`", digest]
 
 
-def page(job: Job, record: Mapping) -> nbformat.NotebookNode:
-    """The notebook as a page shows it: today's prose, captions and verdicts around the outputs of its run."""
+CHANGED_CELL = "*This cell was changed after the recording, so what it showed then is left out.*"
+RECORDED = """```{{admonition}} Recorded
+:class: note
+What this page shows was not computed in this build but recorded: {section}.{changed}
+```"""
+CHANGED = " It was recorded with other code than today's: {parts} differ."
+
+
+def page(job: Job, record: Mapping, recorded: Section | None = None) -> nbformat.NotebookNode:
+    """The notebook as a page shows it: today's prose, captions and verdicts around the outputs of its run.
+
+    Outputs are matched by cell; a cell that is not what was run shows none.
+
+    Args:
+        job: the run.
+        record: its record.
+        recorded: what was recorded of the same section, shown in the table of claims.
+    """
     source, executed = (nbformat.read(path, as_version=4) for path in (job.notebook, job.output))
-    injected = [cell for cell in executed.cells if _tagged(cell, "injected-parameters")]
-    ran = [cell for cell in executed.cells if cell.cell_type == "code" and not _tagged(cell, "injected-parameters")]
-    outputs = iter([cell.outputs for cell in ran])
+    ran = {cell.id: cell for cell in executed.cells if cell.cell_type == "code"}
     cells = []
     for cell in source.cells:
         cells.append(cell)
         if cell.cell_type == "code":
-            cell.outputs = next(outputs)
+            cell.outputs = _outputs(cell, ran.get(cell.id))
             _describe(cell)
         if _tagged(cell, "claims"):
-            shown = claims.table(job.notebook.stem, claims.estimates(record))
-            cell.outputs = [nbformat.v4.new_output("display_data", {"text/markdown": shown.data})]
+            cell.outputs = [_markdown(_decided(job.notebook.stem, record, recorded))]
         if _tagged(cell, "parameters"):
-            cells += injected
+            cells += [cell for cell in executed.cells if _tagged(cell, "injected-parameters")]
     source.cells = cells
     return source
+
+
+def page_of(section: Section) -> nbformat.NotebookNode:
+    """A recorded section as a page, which says that it is one, how it was made, and what has changed since."""
+    shown = page(section.job, section.record)
+    parts = ", ".join(f"`{part}`" for part in section.changed)
+    text = RECORDED.format(section=section, changed=CHANGED.format(parts=parts) if parts else "")
+    shown.cells.insert(1, nbformat.v4.new_markdown_cell(text, id="recorded"))
+    return shown
+
+
+def _decided(name: str, record: Mapping, recorded: Section | None) -> str:
+    """The table of claims: of this run, with a column for the recorded one where there is one."""
+    found = claims.estimates(record)
+    if recorded is None:
+        return tables.show(claims.frame(name, found)).data
+    both = claims.beside(name, found, claims.estimates(recorded.record))
+    changed = " That was with other code than today's." if recorded.changed else ""
+    return tables.show(both, after=f"Recorded: {recorded}.{changed}").data
+
+
+def _outputs(cell: nbformat.NotebookNode, ran: nbformat.NotebookNode | None) -> list[nbformat.NotebookNode]:
+    if _tagged(cell, "remove-cell"):
+        return []
+    if ran is None or closure.normal(ran.source) != closure.normal(cell.source):
+        return [_markdown(CHANGED_CELL)]
+    return ran.outputs
+
+
+def _markdown(text: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_output("display_data", {"text/markdown": text})
 
 
 def _tagged(cell: nbformat.NotebookNode, tag: str) -> bool:
@@ -111,10 +177,10 @@ def _stage_source(notebook: Path, folder: Path) -> None:
     nbformat.write(content, folder / notebook.name)
 
 
-def _build(runs: Sequence[tuple[Job, dict]], toc: dict, output: Path, *, strict: bool) -> Path:
+def _build(runs: Sequence[tuple[Job, dict]], recorded: Sections, toc: dict, output: Path, *, strict: bool) -> Path:
     with processes.locked(output), processes.scratch(output.parent) as own:
         sources = own / "sources"
-        _stage(runs, toc, sources)
+        _stage(runs, recorded, toc, sources)
         program = str(Path(sys.executable).with_name("jupyter-book"))
         command = [program, "build", str(sources), "--path-output", str(own), "--all"]
         strictness = ["-W", "--keep-going", "-n"] if strict else []
@@ -135,29 +201,32 @@ def _complaints(output: str) -> str:
     return "the book was not rendered:\n" + "\n".join(found or lines[-20:])
 
 
-def _stage(runs: Sequence[tuple[Job, dict]], toc: dict, sources: Path) -> None:
+def _stage(runs: Sequence[tuple[Job, dict]], recorded: Sections, toc: dict, sources: Path) -> None:
     """Sources at the paths that they have in the repository, so that the buttons of a page point at them."""
     shutil.copytree(ROOT / "book", sources / "book")
     (sources / "notebooks").mkdir()
-    made = {job.notebook.stem: page(job, record) for job, record in runs}
+    records = {job.notebook.stem: record for job, record in runs}
+    long = {name: section for name, section in recorded.items() if name in _chapters(toc)}
+    made = {job.notebook.stem: page(job, record, long.get(job.notebook.stem)) for job, record in runs}
+    made |= {name: page_of(section) for name, section in long.items() if name not in records}
     for name, content in made.items():
         nbformat.write(content, sources / "notebooks" / f"{name}.ipynb")
-    for name in _chapters(toc) - {job.notebook.stem for job, _ in runs}:
+    for name in _chapters(toc) - made.keys():
         _stage_source(parameters.find(name), sources / "notebooks")
-    records = {job.notebook.stem: record for job, record in runs}
+    kept = {name: section.record for name, section in long.items()}
     index, content = front.with_picture((ROOT / "book" / "index.md").read_text(), made)
-    (sources / "book" / "index.md").write_text(front.numbers(index, records))
+    (sources / "book" / "index.md").write_text(front.numbers(index, kept | records))
     if content:
         (sources / "book" / "front.png").write_bytes(content)
-    decided = scorecard.rows(records)
+    decided = scorecard.rows(records, kept)
     (sources / "book" / "scorecard.md").write_text(
         scorecard.page((ROOT / "book" / "scorecard.md").read_text(), decided)
     )
     scorecard.table(decided).to_csv(sources / "book" / "results.csv", index=False)
-    (sources / "book" / "execution.md").write_text(execution(runs))
+    (sources / "book" / "execution.md").write_text(execution(runs, long))
     steady = (ROOT / "book" / "stability.md").read_text()
     (sources / "book" / "stability.md").write_text(stability.with_tables(steady, ROOT / "recorded" / "stability"))
-    (sources / "book" / "results.json").write_text(json.dumps(records, indent=1))
+    (sources / "book" / "results.json").write_text(json.dumps({"this build": records, "recorded": kept}, indent=1))
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     _address(sources, config["sphinx"]["config"]["html_theme_options"])
     (sources / "_config.yml").write_text(yaml.safe_dump(config))

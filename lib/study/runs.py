@@ -168,19 +168,29 @@ def _executed(job: Job, progress: bool, cluster: Executor | None) -> dict:
         "machine": machine.arithmetic(threads()),
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
         "key": key,
-        "notebook_sha256": hashlib.sha256(content).hexdigest(),
-        "items_sha256": hashlib.sha256(items).hexdigest(),
     }
-    store.write_atomically(job.output, content)
+    return write(job, record, content, items)
+
+
+def write(job: Job, record: Mapping[str, object], notebook: bytes, items: bytes) -> dict:
+    """Write what a run made; the record, which has the digests of all, comes last and makes the run count."""
+    digests = {"notebook_sha256": notebook, "items_sha256": items}
+    sealed = {**record, **{name: hashlib.sha256(content).hexdigest() for name, content in digests.items()}}
+    store.write_atomically(job.output, notebook)
     store.write_atomically(job.items, items)
-    # Last: it makes the run count.
-    sealed = json.dumps({**record, "sha256": _digest(record)}, indent=1, ensure_ascii=False)
-    store.write_atomically(job.record, sealed.encode())
-    return record
+    text = json.dumps({**sealed, "sha256": _digest(sealed)}, indent=1, ensure_ascii=False)
+    store.write_atomically(job.record, text.encode())
+    return sealed
 
 
 def load(job: Job) -> dict | None:
     """The record of a finished run of exactly this job, or None. What is damaged is warned of, and does not count."""
+    record = read(job)
+    return record if record and record["key"] == _key(job) else None
+
+
+def read(job: Job) -> dict | None:
+    """The record of whatever run is there, with whatever code it was made. What is damaged is warned of, and None."""
     if not all(map(os.path.lexists, (job.record, job.output, job.items))):
         return None
     try:
@@ -191,9 +201,9 @@ def load(job: Job) -> dict | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         intact = False
     if not intact:
-        warnings.warn(f"{job.record} or what belongs to it is damaged: it is made again", stacklevel=2)
+        warnings.warn(f"{job.record} or what belongs to it is damaged: it does not count", stacklevel=2)
         return None
-    return record if record["key"] == _key(job) else None
+    return record
 
 
 def _digest(record: Mapping[str, object]) -> str:

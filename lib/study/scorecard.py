@@ -32,8 +32,13 @@ class Row(NamedTuple):
     """the claim's address on the page"""
     claim: Claim
     ours: Estimate | None
+    """of this build, or if it did not run the section, as recorded"""
     verdict: str
     """a key of :data:`lib.study.claims.VERDICTS`"""
+    recorded: Estimate | None
+    """of the recorded run, if there is one beside that of this build"""
+    recorded_verdict: str
+    """of it or, where there is only one run, of that"""
 
 
 class Mark(NamedTuple):
@@ -43,16 +48,23 @@ class Mark(NamedTuple):
     beyond: int
 
 
-def rows(records: Mapping[str, Mapping]) -> list[Row]:
-    """Every claim of the book in its order, decided by the notebooks' records; without one it was not run."""
+def rows(records: Mapping[str, Mapping], recorded: Mapping[str, Mapping]) -> list[Row]:
+    """Every claim of the book in its order, decided by the notebooks' records; without one it was not run.
+
+    Args:
+        records: of this build, by section.
+        recorded: of the recorded runs.
+    """
     found = []
     for part, paths in parameters.parts().items():
         for path in paths:
-            values = claims.estimates(records.get(path.stem, {}))
+            long = claims.estimates(recorded.get(path.stem, {}))
+            values = claims.estimates(records.get(path.stem, {})) or long
             listed = claims.claims(path.stem)
             for name, claim in zip(ids(listed), listed, strict=True):
-                ours = claims.as_estimate(values.get(claim.value))
-                found.append(Row(part, name, claim, ours, claims.verdict(claim, values)))
+                ours, other = (claims.as_estimate(run.get(claim.value)) for run in (values, long))
+                verdicts = claims.verdict(claim, values), claims.verdict(claim, long or values)
+                found.append(Row(part, name, claim, ours, verdicts[0], other if long != values else None, verdicts[1]))
     return found
 
 
@@ -113,9 +125,14 @@ def _tested(row: Row) -> bool:
     return row.ours is not None and row.ours.n > 0 and row.verdict not in ("not testable", "not run")
 
 
-def counts(listed: Sequence[Row]) -> dict[str, dict[str, int]]:
-    """How many claims of each kind have each verdict that occurs; kinds are never added up."""
-    decided = Counter((row.claim.kind, row.verdict) for row in listed)
+def counts(listed: Sequence[Row], column: str = "verdict") -> dict[str, dict[str, int]]:
+    """How many claims of each kind have each verdict that occurs; kinds are never added up.
+
+    Args:
+        listed: the claims.
+        column: ``verdict``, or ``recorded_verdict``.
+    """
+    decided = Counter((row.claim.kind, getattr(row, column)) for row in listed)
     return {kind: {name: n for name in claims.VERDICTS if (n := decided[kind, name])} for kind in claims.KINDS}
 
 
@@ -123,13 +140,15 @@ def table(listed: Sequence[Row]) -> pd.DataFrame:
     """A line for each claim, numbers in full; what is open or was not run is empty."""
     columns = ("part", "section", "claim", "kind", "where", "published", "ours", "low", "high", "n", "unit")
     columns += ("accepted_low", "accepted_high", "bar", "verdict", "holm")
+    columns += ("recorded", "recorded_low", "recorded_high", "recorded_n", "recorded_verdict")
     lines, survives = [], corrected(listed)
     for row in listed:
         claim = row.claim
         said = [row.part, claim.notebook, claim.claim, claim.kind, claim.where, claim.published]
-        numbers = row.ours[:4] if row.ours else [None] * 4
+        numbers, long = (found[:4] if found else [None] * 4 for found in (row.ours, row.recorded))
         accepted = [None if math.isinf(end) else end for end in (claim.low, claim.high)]
-        lines.append([*said, *numbers, claim.unit, *accepted, claim.bar, row.verdict, survives.get(row.id)])
+        verdict = [row.verdict, survives.get(row.id)]
+        lines.append([*said, *numbers, claim.unit, *accepted, claim.bar, *verdict, *long, row.recorded_verdict])
     return pd.DataFrame(lines, columns=columns, dtype=object)
 
 

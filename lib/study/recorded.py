@@ -1,0 +1,132 @@
+"""Results of long runs, kept in the repository: the executed notebook, its record, and the items of its intervals.
+
+A recorded section is a run like any other (see :mod:`lib.study.runs`) in a folder of its own. With it is kept of what
+code it was made, cell by cell and file by file; so a page can say what has changed since, and shows no output of a cell
+that has. ``SHA256SUMS`` has a digest of each file, in the format of ``sha256sum``.
+"""
+
+import base64
+import hashlib
+import io
+import os
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+from PIL import Image
+
+from lib.models import store
+from lib.models.data import ROOT
+from lib.study import claims, keys, parameters, runs
+from lib.study.runs import Job
+
+FOLDER = ROOT / "recorded"
+SUMS = "SHA256SUMS"
+COLOURS = 128
+"""of a kept figure: twice as many as its lines and images need, and a third of its bytes"""
+
+
+class Section(NamedTuple):
+    """A recorded section."""
+
+    job: Job
+    record: dict
+    changed: list[str]
+    """code that is not what it was made with: ``cell 7``, or a file"""
+
+    def __str__(self) -> str:
+        """How large, when and on what it was made."""
+        made, record = self.record["recorded"], self.record
+        own = {name: value for name, value in record["parameters"].items() if made["defaults"].get(name) != value}
+        sizes = ", ".join(f"`{name}` {value}" for name, value in own.items()) or "the sizes of this build"
+        return (
+            f"{sizes}; {made['date'][:10]}, {record['seconds'] / 60:,.0f} minutes on {made['cores']} cores of "
+            f"{made['processor']}, {record['machine']['threads']} threads a fit, torch {record['versions']['torch']}, "
+            f"commit `{record['commit']}`"
+        )
+
+
+def job(name: str, folder: Path = FOLDER) -> Job:
+    """Where a section is kept."""
+    return Job(parameters.find(name), {}, folder / "sections", 0)
+
+
+def read(name: str, folder: Path = FOLDER) -> Section | None:
+    """A section as it was recorded; None if it was not, or is damaged (which is warned of)."""
+    kept = job(name, folder)
+    record = runs.read(kept)
+    if record is None or "recorded" not in record:
+        return None
+    now, then = keys.made_with(kept.notebook), record["recorded"]["code"]
+    return Section(kept, record, [part for part in then if now.get(part) != then[part]] + [*(now.keys() - then)])
+
+
+def sections(folder: Path = FOLDER) -> dict[str, Section]:
+    """All recorded sections by their notebooks' names, in the book's order."""
+    found = {path.stem: read(path.stem, folder) for path in parameters.notebooks()}
+    return {name: section for name, section in found.items() if section}
+
+
+def write(run: Job, record: Mapping[str, object], folder: Path = FOLDER) -> Section:
+    """Keep a finished run. What was recorded of the section before is replaced.
+
+    Args:
+        run: the run, whose key is that of today's code.
+        record: its record.
+        folder: where to keep it.
+    """
+    kept = job(run.notebook.stem, folder)
+    notebook = _compressed(store.read_regular(run.output)).replace(f"{ROOT}/".encode(), b"")
+    items = store.read_regular(run.items)
+    decided = claims.estimates(record)
+    made = {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "defaults": {name: each.default for name, each in parameters.declared(run.notebook).items()},
+        "code": keys.made_with(run.notebook),
+        "verdicts": {claim.value: claims.verdict(claim, decided) for claim in claims.claims(run.notebook.stem)},
+    }
+    own = {name: value for name, value in record.items() if name != "reused"}
+    own["parameters"] = {
+        name: str(v).replace(f"{ROOT}/", "") if name == "data_dir" else v for name, v in own["parameters"].items()
+    }
+    runs.write(kept, {**own, "recorded": made}, notebook, items)
+    write_sums(folder)
+    return read(run.notebook.stem, folder)
+
+
+def sums(folder: Path = FOLDER) -> dict[str, str]:
+    """The digest of every recorded file, by its path in the folder, from the files themselves."""
+    kept = (path for path in sorted((folder / "sections").glob("*")) if path.suffix in (".ipynb", ".json", ".npz"))
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+
+
+def write_sums(folder: Path = FOLDER) -> None:
+    """Write the list of digests."""
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sums(folder).items())
+    store.write_atomically(folder / SUMS, lines.encode())
+
+
+def _compressed(notebook: bytes) -> bytes:
+    """A notebook whose figures have a palette."""
+    content = nbformat.reads(notebook.decode(), as_version=4)
+    for cell in content.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in (data := output.get("data", {})):
+                image = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB")
+                smaller = io.BytesIO()
+                image.quantize(COLOURS, dither=Image.Dither.NONE).save(smaller, "PNG", optimize=True)
+                data["image/png"] = base64.b64encode(smaller.getvalue()).decode()
+    return nbformat.writes(content).encode()
+
+
+def _processor() -> str:
+    """The processor's name as Linux has it, or what Python knows."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
