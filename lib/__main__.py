@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
@@ -15,27 +14,9 @@ import click
 from tqdm import tqdm
 
 from lib.models import data
-from lib.study import cluster, pages, parameters, runs, stability, sweeps
-
-Given = tuple[tuple[str, str], ...]
-
-preset_option = click.option(
-    "--preset", default="quick", show_default=True, metavar="NAME", help="Budget: smoke, quick or paper."
-)
-jobs_option = click.option(
-    "--jobs", type=click.IntRange(min=1), default=min(4, os.cpu_count() or 1), show_default="cores, at most 4",
-    help="Notebooks executed side by side.",
-)  # fmt: skip
-
-
-scheduler_option = click.option(
-    "--scheduler", default="", metavar="ADDRESS", help="Run on the Dask cluster of tcp://HOST:8786."
-)
-
-
-def parameter_option(meaning: str) -> Callable:
-    """The option ``-p NAME VALUE``."""
-    return click.option("-p", "given", nargs=2, multiple=True, metavar="NAME VALUE", help=meaning)
+from lib.options import Given, jobs_option, line, named, parameter_option, preset_option, printable, scheduler_option
+from lib.recording import read, record, verify
+from lib.study import cluster, pages, parameters, recorded, runs, stability, sweeps
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -81,7 +62,7 @@ def book(preset: str, jobs: int, device: str, scheduler: str) -> None:
         click.echo(f"{stem}: not run, {reason}")
     done = _execute_all(todo, jobs, scheduler, "notebook")
     click.echo(f"all notebooks: {time.monotonic() - started:.0f} s; rendering ...")
-    index = pages.render(done)
+    index = pages.render(done, recorded.sections())
     click.echo(f"the book: {index}  ({time.monotonic() - started:.0f} s in all)")
 
 
@@ -95,10 +76,10 @@ def run(notebook: str, given: Given, preset: str, scheduler: str) -> None:
 
     Example: python -m lib run line_densities -p rank 10 -p dataset folder:my_images
     """
-    job = _scheduled(runs.job(parameters.find(notebook), preset, _named(given)), scheduler)
+    job = _scheduled(runs.job(parameters.find(notebook), preset, named(given)), scheduler)
     with _cluster(scheduler) as workers:
         record = runs.execute(job, progress=True, cluster=workers)
-    click.echo(_line(job, record))
+    click.echo(line(job, record))
     page = pages.render_one((job, record), job.folder / f"{job.notebook.stem}-page")
     click.echo(f"notebook: {job.output}\nnumbers:  {job.record}\npage:     {page}")
 
@@ -114,14 +95,14 @@ def sweep(notebook: str, given: Given, preset: str, jobs: int, scheduler: str) -
 
     Example: python -m lib sweep line_densities -p rank 5,10,14,20
     """
-    named = _named(given)
-    if not named:
+    grid = named(given)
+    if not grid:
         raise parameters.Refused("a sweep needs at least one -p NAME A,B,C")
     path = parameters.find(notebook)
-    todo = [_scheduled(runs.job(path, preset, point), scheduler) for point in parameters.grid(named)]
+    todo = [_scheduled(runs.job(path, preset, point), scheduler) for point in parameters.grid(grid)]
     done = {job.folder: (job, record) for job, record in _execute_all(todo, jobs, scheduler, "run")}
-    folder = runs.RUNS / preset / f"{path.stem}-sweep-{'-'.join(named)}"
-    table, figure = sweeps.summarise([done[job.folder] for job in todo], list(named), folder)
+    folder = runs.RUNS / preset / f"{path.stem}-sweep-{'-'.join(grid)}"
+    table, figure = sweeps.summarise([done[job.folder] for job in todo], list(grid), folder)
     click.echo(f"table:  {table}\nfigure: {figure}")
 
 
@@ -143,6 +124,10 @@ def stability_(notebooks: tuple[str, ...], seeds: str, preset: str, jobs: int, s
     text, *files = stability.write(records, runs.RUNS / preset / f"stability-{seeds}")
     click.echo(text)
     click.echo("tables: " + ", ".join(map(str, files)))
+
+
+for command in (record, read, verify):
+    main.add_command(command)
 
 
 @main.command("data")
@@ -167,7 +152,7 @@ def _execute_all(todo: list[runs.Job], jobs: int, scheduler: str, unit: str) -> 
         tqdm(total=len(todo), desc=f"{unit}s", unit=unit, disable=None, file=sys.stdout) as bar,
     ):
         for job, record in runs.execute_all(todo, ThreadPoolExecutor(len(todo) if workers else jobs), workers):
-            bar.write(_line(job, record), file=sys.stdout)
+            bar.write(line(job, record), file=sys.stdout)
             bar.update()
             done.append((job, record))
     return done
@@ -185,27 +170,11 @@ def _scheduled(job: runs.Job, scheduler: str) -> runs.Job:
     return dataclasses.replace(job, parameters={**job.parameters, "scheduler": scheduler})
 
 
-def _named(given: Given) -> dict[str, str]:
-    names = [name for name, _ in given]
-    if len(set(names)) < len(names):
-        raise parameters.Refused(f"a parameter was given twice: {', '.join(names)}")
-    return dict(given)
-
-
 def _seeds(text: str) -> list[int]:
     with suppress(TypeError, ValueError):
         if len(found := parameters.numbers(text)) > 1:
             return found
     raise parameters.Refused(f"seeds={text} is impossible; accepted: at least two whole numbers such as 0,1,2")
-
-
-def _line(job: runs.Job, record: dict) -> str:
-    label = job.folder.name if job.folder.parent.parent == runs.RUNS else job.notebook.stem
-    memory = f"{record['peak_memory_bytes'] / 2**30:.1f} GiB"
-    took = (
-        "unchanged, used again" if record.get("reused") else f"{record['seconds']:.0f} s, {memory}, {record['device']}"
-    )
-    return f"{label}: {took}"
 
 
 def _minutes(minutes: float | None) -> str:
@@ -256,11 +225,6 @@ def _usage(error: click.ClickException) -> str:
 def _complain(message: str) -> None:
     """A message in one line."""
     click.echo(printable(" ".join(message.split())), err=True)
-
-
-def printable(text: str) -> str:
-    """A text with escapes in place of what a terminal would obey."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _stop(code: int) -> None:

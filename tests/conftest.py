@@ -101,4 +101,4 @@ def smoke_runs(tmp_path_factory):
 @pytest.fixture(scope="session")
 def smoke_book(smoke_runs, tmp_path_factory):
     """The folder of the book, rendered from the smoke runs."""
-    return pages.render(smoke_runs, tmp_path_factory.mktemp("book") / "html").parent
+    return pages.render(smoke_runs, {}, tmp_path_factory.mktemp("book") / "html").parent

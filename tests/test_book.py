@@ -255,7 +255,7 @@ def test_the_numbers_of_the_scorecard_can_be_taken_away(visit, smoke_runs):
     addresses = page.eval_on_selector_all("main a.download", "all => all.map(a => a.href)")
     table, records = (page.request.get(url).text() for url in addresses)
     assert len(list(csv.DictReader(table.splitlines()))) == len(every_claim())
-    assert set(json.loads(records)) == {job.notebook.stem for job, _ in smoke_runs}
+    assert set(json.loads(records)["this build"]) == {job.notebook.stem for job, _ in smoke_runs}
 
 
 def shown(page):
@@ -353,7 +353,7 @@ def test_the_execution_page_has_a_line_for_every_section(visit, smoke_runs):
 
 def test_a_section_that_was_not_run_says_so(smoke_runs):
     others = [(job, record) for job, record in smoke_runs if "decay" not in job.notebook.stem]
-    rows = scorecard.rows({job.notebook.stem: record for job, record in others})
+    rows = scorecard.rows({job.notebook.stem: record for job, record in others}, {})
     assert [row.verdict for row in rows].count("not run") == len(undecided(others)) > len(undecided(smoke_runs))
 
 
@@ -367,5 +367,5 @@ def test_a_broken_page_is_an_error_and_keeps_the_old_book(smoke_runs, tmp_path):
     old.mkdir()
     (old / "index.html").write_text("the old book")
     with pytest.raises(pages.BuildFailed, match="nowhere"):
-        pages.render([(broken, record), *others], old)
+        pages.render([(broken, record), *others], {}, old)
     assert (old / "index.html").read_text() == "the old book"

@@ -60,7 +60,7 @@ def test_every_command_has_help_with_an_example(call, name):
         (["stability", "decay", "--seeds", f"0,{2**64}"], f"seed={2**64} is impossible"),
         (["sweep", "decay"], "a sweep needs at least one -p NAME A,B,C"),
         (["sweep", "decay", "-p", "rank", "5,x"], "rank must be of type int, got 'x'"),
-        (["book", "--preset", "huge"], "unknown preset 'huge'; accepted: paper, quick, smoke"),
+        (["book", "--preset", "huge"], "unknown preset 'huge'; accepted: edition, paper, quick, smoke"),
         (["run", "decay", "-p", "seed", str(2**64)], f"seed={2**64} is impossible; accepted: 0 ≤ seed < 2**32"),
         (["run", "decay", "-p", "dataset", ""], "dataset '' is unknown or not there; accepted: 'mnist'"),
         (["run", "decay", "-p", "dataset", "folder:"], "dataset 'folder:' is unknown or not there"),

@@ -86,5 +86,5 @@ def test_no_recipe_calls_anything_else(name):
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", items.pack(VALUES)[:-30], items.pack({})])
 def test_a_file_that_is_none_is_refused(content):
-    with pytest.raises(ValueError, match="Error|not a zip"):
+    with pytest.raises(ValueError, match=r"Error|not a zip"):
         items.again(content, VALUES)

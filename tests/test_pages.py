@@ -82,11 +82,11 @@ def test_a_section_is_added_by_its_own_files_and_one_line_of_each_list(house):
     assert order[order.index("decay") + 1] == "added"
     job, record = run(house)
     assert record["values"]["x"]["value"] == 2.0
-    card = scorecard.page((house / "book" / "scorecard.md").read_text(), scorecard.rows({"added": record}))
+    card = scorecard.page((house / "book" / "scorecard.md").read_text(), scorecard.rows({"added": record}, {}))
     assert "### {doc}`../notebooks/added`" in card
     assert 'id="claim-added-x"' in card
-    assert "{doc}`../notebooks/added`" in pages.execution([(job, record)])
-    pages._stage([(job, record)], yaml.safe_load((house / "_toc.yml").read_text()), house / "sources")
+    assert "{doc}`../notebooks/added`" in pages.execution([(job, record)], {})
+    pages._stage([(job, record)], {}, yaml.safe_load((house / "_toc.yml").read_text()), house / "sources")
     staged = {path.stem for path in (house / "sources" / "notebooks").glob("*.ipynb")}
     assert staged == set(order)
     assert len((house / "sources" / "book" / "results.csv").read_text().splitlines()) == 1 + card.count('class="claim"')

@@ -79,7 +79,7 @@ def test_unknown_parameters_are_refused_with_the_accepted_names():
 
 def test_unknown_presets_data_sets_and_devices_are_refused(tmp_path):
     path = find("change_of_variables")
-    with pytest.raises(Refused, match="unknown preset 'huge'; accepted: paper, quick, smoke"):
+    with pytest.raises(Refused, match="unknown preset 'huge'; accepted: edition, paper, quick, smoke"):
         for_run(path, "huge", {})
     for name in ("cifar", "folder:/nowhere", str(tmp_path)):
         with pytest.raises(

@@ -23,18 +23,20 @@ def claim(low=0.0, high=math.inf, **changed):
     )
 
 
-def row(claim, ours=None, part="The first part", verdict="undecided", id=""):
-    return Row(part, id or f"claim-{claim.value}", claim, ours, verdict)
+def row(
+    claim, ours=None, part="The first part", verdict="undecided", id="", recorded=None, recorded_verdict="", here=True
+):
+    return Row(part, id or f"claim-{claim.value}", claim, ours, verdict, recorded, recorded_verdict or verdict, here)
 
 
 @pytest.mark.parametrize(("value", "expected"), [(2, 0), (3, 0.25), (6, 1), (0, -0.5), (10, 2)])
 def test_a_position_in_a_range_of_two_ends_is_in_units_of_its_width(value, expected):
-    assert positions(claim(2, 6), Estimate(value, value, value, 9))["value"] == expected
+    assert positions(claim(2, 6), Estimate(value, value, value, 9))[0]["value"] == expected
 
 
 @pytest.mark.parametrize("ours", [(5, 4, 7), (-5, -7, -4), (1, -7, 2), (-6.5, -7, 3)])
 def test_a_range_of_one_end_has_its_border_at_0_or_1_and_our_farthest_number_one_unit_away(ours):
-    above, below = (positions(claim(*ends), Estimate(*ours, 9)) for ends in ((3, math.inf), (-math.inf, 3)))
+    above, below = (positions(claim(*ends), Estimate(*ours, 9))[0] for ends in ((3, math.inf), (-math.inf, 3)))
     unit = max(abs(number - 3) for number in ours)
     for name, number in zip(("value", "low", "high"), ours, strict=True):
         assert above[name] == pytest.approx((number - 3) / unit)
@@ -46,15 +48,20 @@ def test_a_range_of_one_end_has_its_border_at_0_or_1_and_our_farthest_number_one
 
 def test_on_the_border_itself_there_is_no_length_to_measure_by():
     exact = Estimate(14, 14, 14, 0)
-    assert positions(claim(-math.inf, 14, published="14"), exact) == {"value": 1, "low": 1, "high": 1, "published": 1}
-    assert positions(claim(14, math.inf), exact)["value"] == 0
+    assert positions(claim(-math.inf, 14, published="14"), exact)[0] == {
+        "value": 1,
+        "low": 1,
+        "high": 1,
+        "published": 1,
+    }
+    assert positions(claim(14, math.inf), exact)[0]["value"] == 0
 
 
 @pytest.mark.parametrize("ends", [(-1, 2), (0.5, math.inf), (-math.inf, 0.5)])
 @pytest.mark.parametrize("low", [-3, -0.5, 0.6, 1.9, 3])
 def test_an_interval_is_drawn_inside_where_the_claim_is_reproduced(ends, low):
     ours = Estimate(low + 0.1, low, low + 0.2, 9)
-    at = positions(claim(*ends), ours)
+    (at,) = positions(claim(*ends), ours)
     reproduced = claims.verdict(claim(*ends), {"value": ours}) == "reproduced"
     assert reproduced == (at["low"] >= -1e-12 and at["high"] <= 1 + 1e-12)
 
@@ -88,7 +95,7 @@ def test_a_published_number_is_one_that_the_text_leaves_no_doubt_of(text, unit, 
 
 
 def test_every_claim_has_an_address_of_its_own():
-    rows = scorecard.rows({})
+    rows = scorecard.rows({}, {})
     ids = [row.id for row in rows]
     assert len(set(ids)) == len(ids) == sum(len(claims.claims(path.stem)) for path in parameters.notebooks())
     assert [name for name in ids if not re.fullmatch(r"[\w-]+", name)] == []
@@ -108,7 +115,7 @@ def test_kinds_are_counted_apart():
 
 
 def test_the_file_has_a_line_for_every_claim_with_its_numbers_in_full():
-    rows = scorecard.rows({})
+    rows = scorecard.rows({}, {})
     table = scorecard.table(rows)
     assert len(table) == len(rows)
     assert set(table["verdict"]) == {"not run"}
@@ -116,11 +123,12 @@ def test_the_file_has_a_line_for_every_claim_with_its_numbers_in_full():
     decided = row(claim(value="v", bar="good"), Estimate(1 / 3, 0.25, 0.5, 97, 3), verdict="reproduced")
     header, line, _ = scorecard.table([decided]).to_csv(index=False).split("\n")
     assert header == (
-        "part,section,claim,kind,where,published,ours,low,high,n,unit,accepted_low,accepted_high,bar,verdict,holm"
+        "part,section,claim,kind,where,published,ours,low,high,n,unit,accepted_low,accepted_high,bar,verdict,holm,"
+        "recorded,recorded_low,recorded_high,recorded_n,recorded_verdict"
     )
-    assert (
-        line
-        == "The first part,x,It holds,size,section 1,1.07,0.3333333333333333,0.25,0.5,97,nats,0.0,,good,reproduced,True"
+    assert line == (
+        "The first part,x,It holds,size,section 1,1.07,0.3333333333333333,0.25,0.5,97,nats,0.0,,good,reproduced,True,"
+        ",,,,reproduced"
     )
 
 
@@ -153,14 +161,14 @@ def test_claims_are_plain_text():
     """The page shows them as they are written, so that markup would be shown, too."""
     texts = [
         text
-        for row in scorecard.rows({})
+        for row in scorecard.rows({}, {})
         for text in (row.claim.claim, row.claim.published, row.claim.unit, row.claim.why)
     ]
     assert [text for text in texts if re.search(r"[$`*\\]|\{\w|\]\(", text)] == []
 
 
 def test_a_claim_can_be_read_alone():
-    assert [row.id for row in scorecard.rows({}) if row.claim.claim.startswith(("...", "…"))] == []
+    assert [row.id for row in scorecard.rows({}, {}) if row.claim.claim.startswith(("...", "…"))] == []
 
 
 def test_a_claim_shows_its_number_its_place_and_why():
@@ -178,8 +186,51 @@ def test_a_claim_shows_its_number_its_place_and_why():
         assert part in text
     assert "table 1 · nats" in text
     assert "accepted 0.316 to 3.16: the sign" in text
-    assert page.count("<circle") == TEMPLATE.count('{{ plot("') - 1  # those of the key: the claim has an arrow instead
+    assert (
+        page.count("<circle") == TEMPLATE.count('{{ plot("') - 2
+    )  # of the key, but for that of recorded runs; this claim has an arrow
     assert '#beyond1" x="95.0%"' in page
+
+
+def test_a_recorded_run_stands_beside_this_builds_in_the_same_units():
+    ours, long = Estimate(2.0, 0.0, 8.0, 9), Estimate(3.0, 2.5, 3.5, 900)
+    both = row(claim(2, 4), ours, recorded=long, recorded_verdict="reproduced")
+    assert positions(both.claim, ours, long)[1] == {"value": 0.5, "low": 0.25, "high": 0.75}
+    page = scorecard.page(TEMPLATE, [both])
+    text = re.sub(r"\s+", " ", "".join(Texts(page[page.index('<li class="claim"') :]).texts))
+    assert "ours 2 [0, 8]" in text
+    assert "recorded 3 [2.5, 3.5]" in text
+    assert "? undecided recorded: ✔ reproduced" in text
+    assert '<rect class="recorded" x="50.0%"' in page
+    assert page.count('<ul class="totals">') == 2
+    unit = positions(claim(0.0, math.inf), Estimate(1.0, 0.5, 1.5, 9), Estimate(3.0, 2.0, 4.0, 9))
+    assert (unit[0]["high"], unit[1]["high"]) == (0.375, 1.0)  # one unit for both, that of the farthest number
+
+
+def test_a_section_that_was_only_recorded_says_so_and_counts_once():
+    alone = row(claim(2, 4), Estimate(3.0, 2.5, 3.5, 900), verdict="reproduced", here=False)
+    page = scorecard.page(TEMPLATE, [alone])
+    assert "<dt>recorded</dt>" in page
+    assert page.count('<ul class="totals">') == 1
+    assert "In this build" not in page
+
+
+def test_rows_take_this_builds_numbers_and_else_the_recorded_ones():
+    def record(value):
+        return {"values": {"dip_memorised": {"value": value, "low": value, "high": value, "n": 3, "missing": 0}}}
+
+    def found(*runs):
+        return next(row for row in scorecard.rows(*runs) if row.claim.value == "dip_memorised")
+
+    both, long = (
+        found({"line_densities": record(1.0)}, {"line_densities": record(-1.0)}),
+        {"line_densities": record(-1.0)},
+    )
+    assert (both.ours.value, both.recorded.value, both.here) == (1.0, -1.0, True)
+    assert both.verdict != both.recorded_verdict
+    alone = found({}, long)
+    assert (alone.ours.value, alone.recorded, alone.here) == (-1.0, None, False)
+    assert alone.verdict == alone.recorded_verdict == both.recorded_verdict
 
 
 def test_a_verdict_whose_interval_touches_the_border_has_five_per_cent():

@@ -78,25 +78,30 @@ def write(run: Job, record: Mapping[str, object], folder: Path = FOLDER) -> Sect
         record: its record.
         folder: where to keep it.
     """
-    kept = job(run.notebook.stem, folder)
-    notebook = _compressed(store.read_regular(run.output)).replace(f"{ROOT}/".encode(), b"")
-    items = store.read_regular(run.items)
-    decided = claims.estimates(record)
+    name, decided = run.notebook.stem, claims.estimates(record)
     made = {
-        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
+        **provenance(),
         "defaults": {name: each.default for name, each in parameters.declared(run.notebook).items()},
         "code": keys.made_with(run.notebook),
-        "verdicts": {claim.value: claims.verdict(claim, decided) for claim in claims.claims(run.notebook.stem)},
+        "verdicts": {claim.value: claims.verdict(claim, decided) for claim in claims.claims(name)},
     }
-    own = {name: value for name, value in record.items() if name != "reused"}
-    own["parameters"] = {
-        name: str(v).replace(f"{ROOT}/", "") if name == "data_dir" else v for name, v in own["parameters"].items()
-    }
-    runs.write(kept, {**own, "recorded": made}, notebook, items)
+    own = {key: value for key, value in record.items() if key != "reused"}
+    own |= {"parameters": plain(run.parameters), "recorded": made}
+    notebook = _without_place(_compressed(store.read_regular(run.output)))
+    runs.write(job(name, folder), own, notebook, store.read_regular(run.items))
     write_sums(folder)
-    return read(run.notebook.stem, folder)
+    return read(name, folder)
+
+
+def provenance() -> dict[str, object]:
+    """When and on what something is made here."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"date": now, "processor": _processor(), "cores": os.cpu_count(), "commit": runs.commit()}
+
+
+def plain(values: Mapping[str, object]) -> dict[str, object]:
+    """Parameters without the place of the repository on this machine."""
+    return {name: value.replace(f"{ROOT}/", "") if isinstance(value, str) else value for name, value in values.items()}
 
 
 def sums(folder: Path = FOLDER) -> dict[str, str]:
@@ -109,6 +114,10 @@ def write_sums(folder: Path = FOLDER) -> None:
     """Write the list of digests."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in sums(folder).items())
     store.write_atomically(folder / SUMS, lines.encode())
+
+
+def _without_place(notebook: bytes) -> bytes:
+    return notebook.replace(f"{ROOT}/".encode(), b"")
 
 
 def _compressed(notebook: bytes) -> bytes:

@@ -39,6 +39,8 @@ class Row(NamedTuple):
     """of the recorded run, if there is one beside that of this build"""
     recorded_verdict: str
     """of it or, where there is only one run, of that"""
+    here: bool
+    """whether this build ran the section"""
 
 
 class Mark(NamedTuple):
@@ -64,7 +66,8 @@ def rows(records: Mapping[str, Mapping], recorded: Mapping[str, Mapping]) -> lis
             for name, claim in zip(ids(listed), listed, strict=True):
                 ours, other = (claims.as_estimate(run.get(claim.value)) for run in (values, long))
                 verdicts = claims.verdict(claim, values), claims.verdict(claim, long or values)
-                found.append(Row(part, name, claim, ours, verdicts[0], other if long != values else None, verdicts[1]))
+                beside = other if long is not values else None
+                found.append(Row(part, name, claim, ours, verdicts[0], beside, verdicts[1], path.stem in records))
     return found
 
 
@@ -171,20 +174,24 @@ def ends(claim: Claim) -> str:
     return "high" if math.isinf(claim.low) else "low" if math.isinf(claim.high) else "both"
 
 
-def positions(claim: Claim, ours: Estimate) -> dict[str, float]:
+def positions(claim: Claim, ours: Estimate, recorded: Estimate | None = None) -> list[dict[str, float]]:
     """Our value, the ends of its interval and the published number in units of the accepted range: inside is 0 to 1.
+
+    Beside them, if there is one, those of the recorded run in the same units.
 
     A range with one end has no width, so its unit is the distance from that end to the farthest of our three numbers:
     such a row says on which side of the border the interval lies, and how far in lengths of its own. A range from
     ``low`` up has its border at 0, one up to ``high`` at 1.
     """
-    numbers = {"value": ours.value, "low": ours.low, "high": ours.high, "published": published(claim)}
+    runs = [ours, recorded] if recorded else [ours]
+    columns = [{"value": run.value, "low": run.low, "high": run.high} for run in runs]
+    columns[0]["published"] = published(claim)
     border = claim.high if ends(claim) == "high" else claim.low
     unit = claim.high - claim.low
     if ends(claim) != "both":
-        unit = max(abs(end - border) for end in ours[:3]) or 1.0
+        unit = max(abs(end - border) for run in runs for end in run[:3]) or 1.0
     origin = border - unit if ends(claim) == "high" else border
-    return {name: (value - origin) / unit for name, value in numbers.items() if value is not None}
+    return [{name: (value - origin) / unit for name, value in run.items() if value is not None} for run in columns]
 
 
 def mark(position: float) -> Mark:
@@ -210,6 +217,8 @@ def page(template: str, listed: Sequence[Row]) -> str:
         by_section.setdefault(row.part, {}).setdefault(row.claim.notebook, []).append(row)
     survives = corrected(listed)
     decided = [row for row in listed if row.id in survives and row.verdict != "undecided"]
-    data = {"rows": listed, "counts": counts(listed), "parts": by_section, "decided": decided}
+    long = any(row.recorded or (row.ours and not row.here) for row in listed)
+    data = {"long": counts(listed, "recorded_verdict") if long else {}, "here": any(row.here for row in listed)}
+    data |= {"rows": listed, "counts": counts(listed), "parts": by_section, "decided": decided}
     data["alone"] = [row for row in decided if not survives[row.id]]
     return environment.from_string(template).render(data)
