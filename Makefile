@@ -5,16 +5,19 @@ DEVICE ?= auto
 JOBS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint format clean
+.PHONY: help read book test lint format clean
 
 ready := .venv/.ready
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  settings:     PRESET=smoke|quick|paper  JOBS=n  DEVICE=auto|cpu|cuda  PYTHON=python3.11"
+	@echo "  settings:     PRESET=smoke|quick|edition|paper  JOBS=n  DEVICE=auto|cpu|cuda  PYTHON=python3.11"
 
 book: $(ready)  ## set up, execute the notebooks, render _build/html/index.html
 	.venv/bin/python -m lib book --preset $(PRESET) --device $(DEVICE) $(if $(JOBS),--jobs $(JOBS))
+
+read: $(ready)  ## set up, render the book from the recorded results; nothing is executed
+	.venv/bin/python -m lib read
 
 test: $(ready)  ## set up, run every check
 	.venv/bin/ruff check .

@@ -29,6 +29,7 @@ def parameter_option(meaning: str) -> Callable:
 
 
 def named(given: Given) -> dict[str, str]:
+    """What was given with ``-p``, by name; a name that comes twice is refused."""
     names = [name for name, _ in given]
     if len(set(names)) < len(names):
         raise parameters.Refused(f"a parameter was given twice: {', '.join(names)}")
@@ -36,6 +37,7 @@ def named(given: Given) -> dict[str, str]:
 
 
 def line(job: runs.Job, record: dict) -> str:
+    """A finished run in one line."""
     label = job.folder.name if job.folder.parent.parent == runs.RUNS else job.notebook.stem
     memory = f"{record['peak_memory_bytes'] / 2**30:.1f} GiB"
     took = (

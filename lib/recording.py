@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lib.models import store
 from lib.models.fit import FITS
 from lib.options import Given, line, named, parameter_option
-from lib.study import pages, parameters, processes, recorded, runs, verification
+from lib.study import pages, parameters, processes, provenance, recorded, runs, verification
 
 folder_option = click.option(
     "--folder", type=click.Path(path_type=Path), default=recorded.FOLDER, help="The folder of the recorded results.",
@@ -82,7 +82,7 @@ def verify(sections: tuple[str, ...], part: int, keep: bool, folder: Path) -> No
             for found in verification.parts(section, part, scratch, random.SystemRandom()):
                 said += _echoed([found])
     if keep:
-        where = recorded.provenance() | {"lines": [found._asdict() for found in said]}
+        where = provenance.here() | {"lines": [found._asdict() for found in said]}
         store.write_atomically(folder / "verification.json", json.dumps(where, indent=1).encode())
     if not all(found.good for found in said if found.level != "code"):
         raise click.exceptions.Exit(1)

@@ -11,7 +11,7 @@ import torch
 from test_data import write_celeba
 
 from lib.measures.likelihood import log_evidence
-from lib.models import data, draws, kfold, loop, machine  # noqa: F401 (for the script of a test)
+from lib.models import data, draws, kfold, loop, machine, one_fold  # noqa: F401 (for the script of a test)
 from lib.models.fit import fit
 from lib.models.kfold import KFold, folds, gather
 
@@ -56,6 +56,15 @@ def test_folds_belong_to_seed_and_repeat():
     assert torch.equal(one, folds(50, 5, seed=1, repeat=2))
     assert not torch.equal(one, folds(50, 5, seed=1, repeat=3))
     assert not torch.equal(one, folds(50, 5, seed=2, repeat=2))
+
+
+@pytest.mark.parametrize("network", ["bernoulli", "diagonal"])
+def test_one_fold_alone_is_that_fold_of_the_repeat(grey, colour, tmp_path, network):
+    spec = SPEC if network == "bernoulli" else replace(SPEC, network=network, images=12, folds=3, flip=True)
+    dataset = grey if network == "bernoulli" else colour
+    (_, second) = fit([replace(spec, repeat=repeat) for repeat in (0, 1)], dataset, "cpu", folder=tmp_path)
+    alone = one_fold.losses(second.spec, 2, dataset, "cpu")
+    torch.testing.assert_close(alone, second.losses[..., 2], rtol=1e-3, atol=0)
 
 
 def test_before_the_last_epoch_the_first_images_may_do(grey, tmp_path):

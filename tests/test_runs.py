@@ -41,17 +41,6 @@ def tiny(folder, body="", x=1.0):
     return Job(path, {"dataset": "mnist", "x": x}, folder / "runs", timeout=60)
 
 
-def test_a_commit_is_named_by_so_many_digits_and_marked_where_files_differ(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "ROOT", tmp_path)
-    (tmp_path / "file").write_text("1")
-    for command in ("init -q", "add file", "-c user.name=a -c user.email=a@b commit -q -m first"):
-        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
-    whole = runs.commit(digits=40)
-    assert (len(whole), runs.commit()) == (40, whole[:12])
-    (tmp_path / "file").write_text("2")
-    assert runs.commit(digits=40) == f"{whole}+"
-
-
 def test_a_run_writes_its_numbers_with_their_provenance(tmp_path):
     job = tiny(tmp_path, x=2.5)
     record = runs.execute(job)

@@ -122,11 +122,13 @@ def beside(notebook: str, *columns: Mapping[str, Estimate | float]) -> pd.DataFr
     """The claims of a notebook with what each of :data:`RUNS` found, and its verdict."""
     rows = []
     for claim in claims(notebook):
-        said, kind, published, *_, range_, _ = _row(claim, columns[0])
         found = [_row(claim, values) for values in columns]
-        rows.append(
-            [said, kind, published, *(f"{row[3]} {row[4]} {row[6]}".replace(" –", "") for row in found), range_]
-        )
+        said = [f"{claim.claim} ({claim.where}; {claim.unit})", claim.kind, claim.published]
+        shown = [[row[3].replace(f" {claim.unit}", ""), row[4], row[6]] for row in found]
+        said += [
+            "<br>".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in three if part != "–") for three in shown
+        ]
+        rows.append([*said, accepted(claim)])
     return tables.rows(("claim", "kind", "published", *RUNS, "accepted"), rows)
 
 

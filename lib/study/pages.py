@@ -14,9 +14,10 @@ import yaml
 
 from lib.models import closure
 from lib.models.data import ROOT
-from lib.study import claims, front, parameters, processes, scorecard, stability, tables
+from lib.study import claims, front, parameters, processes, scorecard, stability, tables, verification
+from lib.study.provenance import commit
 from lib.study.recorded import Section
-from lib.study.runs import Job, commit, waiting
+from lib.study.runs import Job, waiting
 
 HTML = ROOT / "_build" / "html"
 
@@ -112,6 +113,7 @@ def page(job: Job, record: Mapping, recorded: Section | None = None) -> nbformat
             _describe(cell)
         if _tagged(cell, "claims"):
             cell.outputs = [_markdown(_decided(job.notebook.stem, record, recorded))]
+            cell.metadata.tags += ["full-width"] if recorded else []
         if _tagged(cell, "parameters"):
             cells += [cell for cell in executed.cells if _tagged(cell, "injected-parameters")]
     source.cells = cells
@@ -230,6 +232,8 @@ def _stage(runs: Sequence[tuple[Job, dict]], recorded: Sections, toc: dict, sour
     (sources / "book" / "execution.md").write_text(execution(runs, long))
     steady = (ROOT / "book" / "stability.md").read_text()
     (sources / "book" / "stability.md").write_text(stability.with_tables(steady, ROOT / "recorded" / "stability"))
+    checked = (ROOT / "book" / "verification.md").read_text()
+    (sources / "book" / "verification.md").write_text(verification.with_lines(checked))
     (sources / "book" / "results.json").write_text(json.dumps({"this build": records, "recorded": kept}, indent=1))
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     _address(sources, config["sphinx"]["config"]["html_theme_options"])

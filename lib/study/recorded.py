@@ -8,9 +8,6 @@ that has. ``SHA256SUMS`` has a digest of each file, in the format of ``sha256sum
 import base64
 import hashlib
 import io
-import os
-import platform
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +17,7 @@ from PIL import Image
 
 from lib.models import store
 from lib.models.data import ROOT
-from lib.study import claims, keys, parameters, runs
+from lib.study import claims, keys, parameters, provenance, runs
 from lib.study.runs import Job
 
 FOLDER = ROOT / "recorded"
@@ -80,7 +77,7 @@ def write(run: Job, record: Mapping[str, object], folder: Path = FOLDER) -> Sect
     """
     name, decided = run.notebook.stem, claims.estimates(record)
     made = {
-        **provenance(),
+        **provenance.here(),
         "defaults": {name: each.default for name, each in parameters.declared(run.notebook).items()},
         "code": keys.made_with(run.notebook),
         "verdicts": {claim.value: claims.verdict(claim, decided) for claim in claims.claims(name)},
@@ -91,12 +88,6 @@ def write(run: Job, record: Mapping[str, object], folder: Path = FOLDER) -> Sect
     runs.write(job(name, folder), own, notebook, store.read_regular(run.items))
     write_sums(folder)
     return read(name, folder)
-
-
-def provenance() -> dict[str, object]:
-    """When and on what something is made here."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {"date": now, "processor": _processor(), "cores": os.cpu_count(), "commit": runs.commit()}
 
 
 def plain(values: Mapping[str, object]) -> dict[str, object]:
@@ -131,11 +122,3 @@ def _compressed(notebook: bytes) -> bytes:
                 image.quantize(COLOURS, dither=Image.Dither.NONE).save(smaller, "PNG", optimize=True)
                 data["image/png"] = base64.b64encode(smaller.getvalue()).decode()
     return nbformat.writes(content).encode()
-
-
-def _processor() -> str:
-    """The processor's name as Linux has it, or what Python knows."""
-    listed = Path("/proc/cpuinfo")
-    lines = listed.read_text().splitlines() if listed.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

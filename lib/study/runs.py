@@ -1,12 +1,9 @@
 """Run notebooks: one notebook, one parameter set, one output folder, with where the numbers came from beside them."""
 
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import re
-import subprocess
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,12 +19,11 @@ from traitlets.config import Config
 
 from lib.models import machine, store
 from lib.models.data import ROOT
-from lib.study import keys, parameters, processes
+from lib.study import keys, parameters, processes, provenance
 
 RUNS = ROOT / "_build" / "runs"
 SIDE_BY_SIDE = 4
 """notebooks that run at the same time by default, where there are as many cores"""
-PACKAGES = ("torch", "numpy", "scipy", "scikit-dimension", "papermill", "jupyter-book")
 
 
 class Failed(RuntimeError):
@@ -164,9 +160,9 @@ def _executed(job: Job, progress: bool, cluster: Executor | None) -> dict:
         "notebook": job.notebook.stem,
         "parameters": dict(job.parameters),
         "seconds": round(time.monotonic() - started, 1),
-        "commit": commit(),
+        "commit": provenance.commit(),
         "machine": machine.arithmetic(threads()),
-        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
+        "versions": provenance.versions(),
         "key": key,
     }
     return write(job, record, content, items)
@@ -212,18 +208,6 @@ def _digest(record: Mapping[str, object]) -> str:
 
 def _key(job: Job) -> str:
     return keys.key(job.notebook, job.parameters, threads())
-
-
-def commit(digits: int = 12) -> str:
-    """The commit that is checked out, with ``+`` if files differ from it; ``unknown`` outside a repository."""
-    try:
-        run = subprocess.run(
-            ["git", "describe", "--always", f"--abbrev={digits}", "--dirty=+", "--exclude=*"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return run.stdout.strip()
 
 
 def threads() -> int:

@@ -1,6 +1,7 @@
 """Check recorded results on another machine: the files, the numbers from their items, and some parts made once more."""
 
 import importlib
+import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,11 +12,13 @@ import torch
 from scipy.stats import t
 
 from lib.measures.intervals import number
-from lib.models import family, store
+from lib.models import family, one_fold, store
+from lib.models.data import Dataset
 from lib.models.fit import ended, fit
-from lib.study import claims, items, recorded
+from lib.study import claims, items, recorded, tables
 from lib.study.recorded import FOLDER, SUMS, Section
 
+PLACE = "<!-- verification -->"
 AGREE = 1e-9
 """relative difference up to which a number that is computed again is the same"""
 LEVEL = 0.99
@@ -99,11 +102,26 @@ def parts(section: Section, count: int, scratch: Path, rng: random.Random) -> It
         if dataset.digest != used["data"]:
             yield Line(name, "part", False, f"{dataset.name} is not the same data here: SHA-256 {dataset.digest[:16]}")
             continue
-        (made,) = fit([specification(used)], dataset, "cpu", folder=scratch)
-        now, then = ended(made.losses), used["ended"]
-        said = placed(now, then, [other["ended"] for other in fits if _alike(other, used)])
-        ends = f"its losses end at {_listed(now)}, recorded at {_listed(then)}"
-        yield Line(name, "part", said != "differs", f"{said}: {used['family']} {used['spec']}, {ends}")
+        others = [other["ended"] for other in fits if _alike(other, used)]
+        what, *numbers = (_one_fold if used["family"] == "KFold" else _whole)(used, others, dataset, scratch, rng)
+        said = placed(*numbers)
+        ends = f"its losses end at {_listed(numbers[0])}, recorded at {_listed(numbers[1])}"
+        spec = ", ".join(f"{key} {value}" for key, value in used["spec"].items())
+        yield Line(name, "part", said != "differs", f"{said}: {what} ({spec}): {ends}")
+
+
+def _whole(used: Mapping, others: list, dataset: Dataset, scratch: Path, rng: random.Random) -> tuple:
+    (made,) = fit([specification(used)], dataset, "cpu", folder=scratch)
+    return used["family"], ended(made.losses), used["ended"], others
+
+
+def _one_fold(used: Mapping, others: list, dataset: Dataset, scratch: Path, rng: random.Random) -> tuple:
+    """One model of a repeat, whose losses stand beside those of all folds of all repeats."""
+    spec = specification(used)
+    fold = rng.randrange(spec.folds)
+    by_fold = [[float(end) for end in pair] for each in others for pair in np.reshape(each, (2, spec.folds)).T]
+    then = np.reshape(used["ended"], (2, spec.folds))[:, fold].tolist()
+    return f"fold {fold} of a KFold", ended(one_fold.losses(spec, fold, dataset, "cpu")), then, by_fold
 
 
 def placed(again: Sequence[float], then: Sequence[float], others: Sequence[Sequence[float]]) -> str:
@@ -136,6 +154,19 @@ def specification(used: Mapping[str, object]) -> family.Spec:
         return known[used["family"]](**used["spec"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"no family fits {used['family']} {used['spec']}: {error}") from None
+
+
+def with_lines(text: str, folder: Path = FOLDER) -> str:
+    """A text in which ``<!-- verification -->`` is what :mod:`lib.recording` kept of its last check."""
+    path = folder / "verification.json"
+    if not path.exists():
+        return text.replace(PLACE, "Nothing was kept.")
+    kept = json.loads(path.read_text())
+    cells = [
+        (f"`{line['section']}`", line["level"], "✔" if line["good"] else "✘", line["said"]) for line in kept["lines"]
+    ]
+    where = f"{kept['date'][:10]}, on {kept['cores']} cores of {kept['processor']}, commit `{kept['commit']}`:"
+    return text.replace(PLACE, f"{where}\n\n{tables.markdown(tables.rows(('section', 'level', '', 'found'), cells))}")
 
 
 def _below(kind: type) -> list[type]:
