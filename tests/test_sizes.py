@@ -51,7 +51,12 @@ def measured(images, gain, **options):
     fits = models(images, gain, **options)
     available = options.get("available", 50)
     dataset = data.Dataset("planted", torch.zeros(available, 1, 2, 2), *[torch.zeros(0)] * 3, "")
-    return sizes.measure(fits, dataset)
+    return last(sizes.measure(fits, dataset))
+
+
+def last(by_steps):
+    """The scores after the last epoch."""
+    return by_steps[max(by_steps)]
 
 
 def test_without_differences_between_models_every_level_is_the_planted_gain():
@@ -106,13 +111,28 @@ def test_the_null_of_a_fit_is_that_of_the_section_on_the_score():
     assert torch.equal(found.values["null"], expected.null)
 
 
+def test_earlier_epochs_are_measured_by_their_steps_on_the_images_that_were_evaluated():
+    log_p = models(20, lambda index: 1.0 * index).log_p
+    early = log_p - 1
+    early[..., 12:] = torch.nan
+    fits = models(20, lambda index: 1.0 * index)._replace(log_p=torch.cat([early, log_p]), scored=[1, 2])
+    dataset = data.Dataset("planted", torch.zeros(50, 1, 2, 2), *[torch.zeros(0)] * 3, "")
+    found = sizes.measure(fits, dataset)
+    assert list(found) == [1, 2]  # 13 images of a fold's training part, a batch of 8 in every epoch
+    first, second = found.values()
+    assert (len(first.index), len(second.index)) == (12, 20)
+    torch.testing.assert_close(first.values["score"], first.index.double())
+    torch.testing.assert_close(second.values["score"], second.index.double())
+    assert [len(one.values["spread"]) for one in (first, *first.without)] == [12] * 4
+
+
 def test_an_interval_has_what_other_models_would_change():
     """Log p(x) that is higher for all images in one repeat: what a bootstrap over images cannot see."""
     fits = models(40, lambda index: 1.0)
     shifted = fits.log_p.clone()
     shifted[:, 0] += 5 * (torch.arange(3)[:, None] != fits.held_out[0][None])
     dataset = data.Dataset("planted", torch.zeros(50, 1, 2, 2), *[torch.zeros(0)] * 3, "")
-    found = sizes.level(sizes.measure(fits._replace(log_p=shifted), dataset), "score", seed=0)
+    found = sizes.level(last(sizes.measure(fits._replace(log_p=shifted), dataset)), "score", seed=0)
     assert found.low < 1.1 < found.value < found.high
 
 
@@ -155,7 +175,7 @@ def test_fits_are_in_ascending_order_by_their_number_of_images_and_nested(grey, 
             n: (n, (2, 2, 3, n)) for n in (15, 30, 42)
         }
         assert list(fits) == [15, 30, 42]
-        few, many = (sizes.measure(fits[n], grey) for n in (15, 42))
+        few, many = (last(sizes.measure(fits[n], grey)) for n in (15, 42))
         assert isinstance(sizes.change(few, many, "score", seed=0), Estimate)
         same = torch.isin(many.index, few.index)
         torch.testing.assert_close(fits[42].shown[same], fits[15].shown)  # the same grey images

@@ -23,7 +23,7 @@ from lib.protocols import kfold, null
 
 
 class Measured(NamedTuple):
-    """The final scores of the images of one fit."""
+    """The scores of the images of one fit, after some epoch."""
 
     index: Int64[Tensor, " n"]
     """which training images of the data set, ascending"""
@@ -62,21 +62,31 @@ def seen(spec: kfold.KFold, images: int) -> float:
     return kfold.optimiser_steps(spec, images) * min(spec.batch, part) / part
 
 
-def measure(fits: kfold.CrossValidation, dataset: Dataset) -> Measured:
-    """The scores of all models, and those with each repeat left out in turn.
+def measure(fits: kfold.CrossValidation, dataset: Dataset) -> dict[int, Measured]:
+    """The scores after every epoch that was evaluated, by the optimiser steps until then, ascending.
 
     Args:
         fits: the models of one number of images.
         dataset: the images that they were fitted on, of which the index is.
     """
     index = fits.spec.index(len(dataset.train), dataset.name)
-    parts = (_values(null.without(fits, repeat)) for repeat in range(len(fits.held_out)))
-    return Measured(index, _values(fits), [Measured(index, values, []) for values in parts])
+    steps = [kfold.optimiser_steps(replace(fits.spec, epochs=epoch), len(index)) for epoch in fits.scored]
+    repeats = (null.without(fits, repeat) for repeat in range(len(fits.held_out)))
+    by_epoch = zip(*map(_values, (fits, *repeats)), strict=True)
+    return {at: _measured(index, *values) for at, values in zip(steps, by_epoch, strict=True)}
 
 
-def _values(fits: kfold.CrossValidation) -> dict[str, PerSample]:
-    scores = kfold.scores_by_epoch(fits, rng=kfold.source(fits.spec.seed, kfold.NULL))[-1]
-    return {**scores._asdict(), "spread": null.spread(kfold.sides(fits.log_p, fits.held_out)[0])}
+def _values(fits: kfold.CrossValidation) -> list[dict[str, PerSample]]:
+    """The columns after every epoch, of the images that were evaluated, which are the first."""
+    inside = (kfold.sides(log_p[None], fits.held_out)[0] for log_p in fits.log_p)
+    scores = kfold.scores_by_epoch(fits, rng=kfold.source(fits.spec.seed, kfold.NULL))
+    spreads = (null.spread(log_p[:, : len(s.score)]) for log_p, s in zip(inside, scores, strict=True))
+    return [{**s._asdict(), "spread": spread} for s, spread in zip(scores, spreads, strict=True)]
+
+
+def _measured(index: Tensor, values: dict[str, PerSample], *without: dict[str, PerSample]) -> Measured:
+    some = index[: len(values["score"])]
+    return Measured(some, values, [Measured(some, left_out, []) for left_out in without])
 
 
 def of_the_same(many: Measured, few: Measured) -> Measured:
