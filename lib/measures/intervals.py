@@ -40,9 +40,8 @@ class Estimate(NamedTuple):
     def widened(self, half: float) -> "Estimate":
         """The same with an independent source of error, whose 95 % interval has that half, added to both sides.
 
-        Example:
-            >>> print(Estimate(0.0, -3.0, 6.0, 9).widened(4.0))
-            0 [−5, 7.21]
+        >>> print(Estimate(0.0, -3.0, 6.0, 9).widened(4.0))
+        0 [−5, 7.21]
         """
         low, high = (math.hypot(half, end - self.value) for end in (self.low, self.high))
         return self._replace(low=self.value - low, high=self.value + high)
@@ -51,9 +50,8 @@ class Estimate(NamedTuple):
     def within(self, low: float, high: float) -> "Estimate":
         """The same, its interval cut to what is possible, such as 0 to 1 for a share: the truth is not cut off.
 
-        Example:
-            >>> print(Estimate(0.9, 0.7, 1.1, 30).within(0.0, 1.0))
-            0.9 [0.7, 1]
+        >>> print(Estimate(0.9, 0.7, 1.1, 30).within(0.0, 1.0))
+        0.9 [0.7, 1]
         """
         return self._replace(low=max(self.low, low), high=min(self.high, high))
 
@@ -61,9 +59,8 @@ class Estimate(NamedTuple):
     def over(self, unit: float) -> "Estimate":
         """The same in multiples of a unit, such as a published number.
 
-        Example:
-            >>> print(Estimate(3.0, 2.0, 6.0, 9).over(-2.0))
-            −1.5 [−3, −1]
+        >>> print(Estimate(3.0, 2.0, 6.0, 9).over(-2.0))
+        −1.5 [−3, −1]
         """
         return self.under(lambda value: value / unit)
 
@@ -71,9 +68,8 @@ class Estimate(NamedTuple):
     def under(self, monotone: Callable[[float], float]) -> "Estimate":
         """The estimate of a function of the number that rises or falls throughout: its interval is that of the ends.
 
-        Example:
-            >>> print(Estimate(0.0, -1.0, 1.0, 9).under(math.exp))
-            1 [0.368, 2.72]
+        >>> print(Estimate(0.0, -1.0, 1.0, 9).under(math.exp))
+        1 [0.368, 2.72]
         """
         low, high = sorted((monotone(self.low), monotone(self.high)))
         return self._replace(value=monotone(self.value), low=low, high=high)
@@ -108,13 +104,11 @@ def with_left_out(over_points: Estimate, without: Sequence[float]) -> Estimate:
     .. math:: h^2 = \tfrac{n - 1}{n} t_{n - 1}^2 \sum_i (\theta_{(i)} - \bar\theta)^2
 
     For a smooth statistic of many things of which the cases are groups; of means, ``h`` is that of :func:`mean_of_few`.
+    Fewer than two cases are refused (ValueError).
 
     Args:
         over_points: the estimate.
         without: the statistic with each of the cases left out in turn.
-
-    Raises:
-        ValueError: fewer than two cases.
 
     Example:
         >>> print(with_left_out(Estimate(2.0, 2.0, 2.0, 9), [2.5, 2.0, 1.5]))  # the means of 1, 2 and 3 without each
@@ -199,8 +193,7 @@ def mean_of_few(values: Float[Tensor, " cases"]) -> Estimate:
 
     For numbers that may be taken as normal, such as means over many points; a bootstrap of so few is too narrow.
 
-    Raises:
-        ValueError: fewer than two cases, or one that is not finite.
+    Fewer than two cases, or one that is not finite, are refused (ValueError).
 
     Example:
         >>> print(mean_of_few(torch.tensor([1.0, 2.0, 3.0])))
@@ -217,8 +210,7 @@ def mean_of_few(values: Float[Tensor, " cases"]) -> Estimate:
 def over_models(statistic: Callable, *columns: Sequence[Float[Tensor, " _"]]) -> Estimate:
     """A statistic of the points of each model, its mean over models, with the 95 % t interval of :func:`mean_of_few`.
 
-    For claims about models, where the points of one model are as good as the draw of that model. Every model has
-    points of its own, so that their draw is in the interval as well.
+    For claims about models. Every model has points of its own, so that their draw is in the interval as well.
 
     Args:
         statistic: a function of as many arrays as there are columns, such as ``numpy.mean``.
@@ -243,12 +235,8 @@ def with_models(over_points: Estimate, each: Sequence[float]) -> Estimate:
     .. math:: \bar\theta \pm \sqrt{(t\, s / \sqrt{M})^2 + h^2}
 
     For models that are measured at the same points, or at few: ``h`` is the half of the interval over points, the other
-    term that of :func:`mean_of_few` over the values of ``M`` models. The draw of the points is in both, so the interval
-    is on the safe side. Of one model, it is over points alone.
-
-    Args:
-        over_points: the estimate.
-        each: the same number of each model.
+    that of :func:`mean_of_few` over the ``M`` models. Both have the draw of the points, so the interval is on the safe
+    side. Of one model, it is over points alone.
 
     Example:
         >>> print(with_models(Estimate(2.0, 1.0, 3.0, 200), [1.9, 2.0, 2.1]))
