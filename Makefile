@@ -5,19 +5,22 @@ DEVICE ?= auto
 JOBS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help read book test lint format clean
+.PHONY: help read book edition test lint format clean
 
 ready := .venv/.ready
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  settings:     PRESET=smoke|quick|edition|paper  JOBS=n  DEVICE=auto|cpu|cuda  PYTHON=python3.11"
+	@echo "  settings:     PRESET=smoke|quick|edition|paper  JOBS=n  DEVICE=auto|cpu|cuda  PYTHON=python3.11  VERSION=YEAR.NUMBER"
 
 book: $(ready)  ## set up, execute the notebooks, render _build/html/index.html
 	.venv/bin/python -m lib book --preset $(PRESET) --device $(DEVICE) $(if $(JOBS),--jobs $(JOBS))
 
 read: $(ready)  ## set up, render the book from the recorded results; nothing is executed
 	.venv/bin/python -m lib read
+
+edition: $(ready)  ## keep the book that was made of this commit as an archive: make edition VERSION=2026.1
+	.venv/bin/python -m lib edition '$(VERSION)'
 
 test: $(ready)  ## set up, run every check
 	.venv/bin/ruff check .

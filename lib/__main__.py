@@ -1,6 +1,7 @@
 """The command line: ``python -m lib --help``."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from lib.models import data
 from lib.options import Given, jobs_option, line, named, parameter_option, preset_option, printable, scheduler_option
 from lib.recording import read, record, verify
-from lib.study import cluster, pages, parameters, recorded, runs, stability, sweeps
+from lib.study import cluster, editions, pages, parameters, recorded, runs, stability, sweeps
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -143,6 +144,26 @@ def data_(dataset: str, data_dir: str) -> None:
         f"{printable(loaded.name)}: {len(loaded.train)} training and {len(loaded.test)} test images of "
         f"{list(loaded.train.shape[1:])} in {len(loaded.train_labels.unique())} classes, SHA-256 {loaded.digest}"
     )
+
+
+@main.command()
+@click.argument("version")
+def edition(version: str) -> None:
+    """Keep the book that `make book` made of this commit as an edition: pages, recorded results, digests, licence.
+
+    Example: python -m lib edition 2026.1
+    """
+    made = editions.make(version, pages.HTML)
+    click.echo(f"edition: {editions.archive(version)}\nfor book/editions.yml: - {json.dumps(made._asdict())}")
+
+
+@main.command()
+def site() -> None:
+    """Put the editions that book/editions.yml lists beside the newest pages, as they are published.
+
+    Example: python -m lib site
+    """
+    click.echo(f"site: {editions.publish(pages.HTML, pages.HTML.with_name('site'))}")
 
 
 def _execute_all(todo: list[runs.Job], jobs: int, scheduler: str, unit: str) -> list[tuple[runs.Job, dict]]:

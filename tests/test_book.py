@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from lib.measures.intervals import number
-from lib.study import claims, pages, parameters, scorecard
+from lib.study import claims, editions, pages, parameters, scorecard
 
 DPI = 200  # of lib.study.figures.style
 
@@ -369,3 +369,12 @@ def test_a_broken_page_is_an_error_and_keeps_the_old_book(smoke_runs, tmp_path):
     with pytest.raises(pages.BuildFailed, match="nowhere"):
         pages.render([(broken, record), *others], {}, old)
     assert (old / "index.html").read_text() == "the old book"
+
+
+def test_each_page_can_be_cited_once_and_can_say_of_which_edition_it_is(smoke_book):
+    cited = {name: (smoke_book / name).read_text() for name in names(smoke_book) if "/" in name}
+    assert {name for name, text in cited.items() if len(editions.CITATION.findall(text)) != 1} == set()
+    assert {name for name, text in cited.items() if text.count(editions.TOP) != 1} == set()
+    keys = [re.search("@misc{(.+),", text)[1] for text in cited.values()]
+    assert len(set(keys)) == len(keys) > len(parameters.notebooks())
+    assert set(json.loads((smoke_book / editions.STAMP).read_text())) == {"commit", "site"}

@@ -33,7 +33,7 @@ def test_list_shows_chapters_parameters_ranges_and_minutes(call):
         assert expected in text
 
 
-@pytest.mark.parametrize("name", ["list", "book", "run", "sweep", "stability", "data"])
+@pytest.mark.parametrize("name", ["list", "book", "run", "sweep", "stability", "data", "edition", "site"])
 def test_every_command_has_help_with_an_example(call, name):
     code, text = call(name, "--help")
     assert code == 0
@@ -86,6 +86,9 @@ def test_every_command_has_help_with_an_example(call, name):
         (["run"], "Missing argument 'NOTEBOOK'. see: "),
         (["book", "--jbs", "2"], "accepted: --preset, --jobs, --scheduler, --device"),
         (["book", "--jobs", "0"], "0 is not in the range"),
+        (["edition"], "Missing argument 'VERSION'. see: "),
+        (["edition", ""], "version '' is impossible; accepted: YEAR.NUMBER such as 2026.1"),
+        (["edition", "v1"], "version 'v1' is impossible; accepted: YEAR.NUMBER such as 2026.1"),
         (["data", "cifar"], "unknown dataset 'cifar'; accepted: 'mnist'"),
         (["bok"], "No such command 'bok'. Did you mean 'book'? accepted: list, book, run"),
     ],

@@ -14,7 +14,7 @@ import yaml
 
 from lib.models import closure
 from lib.models.data import ROOT
-from lib.study import claims, front, parameters, processes, scorecard, stability, tables, verification
+from lib.study import claims, editions, front, parameters, processes, scorecard, stability, tables, verification
 from lib.study.provenance import commit
 from lib.study.recorded import Section
 from lib.study.runs import Job, waiting
@@ -237,6 +237,7 @@ def _stage(runs: Sequence[tuple[Job, dict]], recorded: Sections, toc: dict, sour
     (sources / "book" / "results.json").write_text(json.dumps({"this build": records, "recorded": kept}, indent=1))
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     _address(sources, config["sphinx"]["config"]["html_theme_options"])
+    editions.stage(sources, config["sphinx"]["config"])
     (sources / "_config.yml").write_text(yaml.safe_dump(config))
     (sources / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
 
