@@ -355,3 +355,17 @@ def test_pages_are_staged_with_what_they_were_made_from(house, monkeypatch):
     assert config["html_theme_options"]["article_footer_items"] == ["cite.html"]
     assert "No edition has been made yet." in (sources / "book" / "using.md").read_text()
     assert "book/_extra" in config["html_extra_path"]
+
+
+def test_zenodo_and_the_citation_file_agree():
+    zenodo = json.loads((ROOT / ".zenodo.json").read_text())
+    reference = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert zenodo["title"] == reference["title"]
+    assert zenodo["creators"] == [
+        {"name": one.get("name") or f"{one['family-names']}, {one['given-names']}"} for one in reference["authors"]
+    ]
+    assert (zenodo["license"], zenodo["upload_type"]) == (reference["license"], reference["type"])
+    related = [(one["relation"], one["identifier"]) for one in zenodo["related_identifiers"]]
+    assert related == [("cites", work["url"]) for work in reference["references"]]
+    assert {"cff-version", "message", "title", "authors"} <= set(reference)  # what the format requires
+    assert set(zenodo) == {"title", "description", "upload_type", "creators", "license", "related_identifiers"}
