@@ -369,3 +369,13 @@ def test_zenodo_and_the_citation_file_agree():
     assert related == [("cites", work["url"]) for work in reference["references"]]
     assert {"cff-version", "message", "title", "authors"} <= set(reference)  # what the format requires
     assert set(zenodo) == {"title", "description", "upload_type", "creators", "license", "related_identifiers"}
+
+
+def test_the_workflow_publishes_the_site_with_archives_by_the_name_that_they_have():
+    text = (ROOT / ".github" / "workflows" / "book.yml").read_text()
+    steps = yaml.safe_load(text)["jobs"]["build"]["steps"]
+    (uploaded,) = [step["with"]["path"] for step in steps if "upload-pages-artifact" in step.get("uses", "")]
+    assert uploaded == "_build/site"
+    (script,) = [step["run"] for step in steps if "lib site" in step.get("run", "")]
+    assert f'"{editions.archive("$version").name}"' in script
+    assert str(editions.archive("x").parent.relative_to(ROOT)) in script
