@@ -11,6 +11,7 @@ from lib.measures.intervals import difference, paired, share
 from lib.measures.statistics import (
     auc,
     largest_of_many,
+    permutation_p,
     permutation_test,
     rank_correlation,
     reliability,
@@ -178,3 +179,17 @@ def test_one_of_many_is_the_test_of_one():
 def test_bad_requests_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(np.arange(6.0))
+
+
+def test_the_p_value_alone_is_uniform_without_a_difference_and_small_with_one():
+    rng = np.random.default_rng(0)
+    given = {"draws": 39, "rng": rng}
+
+    def shift(a, b):
+        return a.mean() - b.mean()
+
+    draws = rng.normal(size=(400, 2, 12))
+    found = np.array([permutation_p(shift, *pair, **given) for pair in draws])
+    assert np.mean(found <= 0.05) == pytest.approx(0.05, abs=0.03)
+    assert np.mean(found <= 0.5) == pytest.approx(0.5, abs=0.07)
+    assert permutation_p(shift, draws[0, 0] + 9, draws[0, 1], **given) == 1 / 40

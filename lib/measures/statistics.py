@@ -126,6 +126,27 @@ def permutation_test(
     return Permutation(float(value), _chance(null, value), null)
 
 
+def permutation_p(
+    statistic: Callable[[Members, Members], float],
+    first: Members,
+    second: Members,
+    *,
+    draws: int,
+    rng: np.random.Generator,
+) -> float:
+    """The p-value of :func:`permutation_test`, valid for any number of draws, since the given division counts as one.
+
+    Exact for training against held-out items of one model: if it had not used the former, a random choice of all, it
+    could not tell them apart, and all divisions would be equally probable.
+
+    Example:
+        >>> shift = lambda a, b: a.mean() - b.mean()
+        >>> permutation_p(shift, np.arange(8.0) + 9, np.arange(8.0), draws=99, rng=np.random.default_rng(0))
+        0.01
+    """
+    return permutation_test(statistic, first, second, draws=draws, rng=rng).p.value
+
+
 def largest_of_many(
     statistic: Callable[[Members, Members], Float[np.ndarray, " entries"]],
     first: Members,
