@@ -90,6 +90,15 @@ def claims(notebook: str) -> list[Claim]:
     return listed
 
 
+def by_id(notebook: str) -> dict[str, Claim]:
+    """The claims of a notebook by their addresses: its name and the value's; the second of a value adds its kind."""
+    found: dict[str, Claim] = {}
+    for claim in claims(notebook):
+        name = f"claim-{claim.notebook}-{claim.value}"
+        found[f"{name}-{claim.kind}" if name in found else name] = claim
+    return found
+
+
 def verdict(claim: Claim, values: Mapping[str, Estimate | float]) -> str:
     """A key of :data:`VERDICTS`, of the values of a run: the whole interval decides, and the bar where there is one."""
     ours, bar = (as_estimate(values.get(name)) for name in (claim.value, claim.bar))

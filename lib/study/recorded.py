@@ -40,10 +40,14 @@ class Section(NamedTuple):
         own = {name: value for name, value in record["parameters"].items() if made["defaults"].get(name) != value}
         sizes = ", ".join(f"`{name}` {value}" for name, value in own.items()) or "the sizes of this build"
         return (
-            f"{sizes}; {made['date'][:10]}, {record['seconds'] / 60:,.0f} minutes on {made['cores']} cores of "
-            f"{made['processor']}, {record['machine']['threads']} threads a fit, torch {record['versions']['torch']}, "
-            f"commit `{record['commit']}`"
+            f"{sizes}; {made['date'][:10]}, {_duration(record['seconds'])} on {made['cores']} cores of "
+            f"{made['processor']}, threads of a fit: {record['machine']['threads']}, "
+            f"torch {record['versions']['torch']}, commit `{record['commit']}`"
         )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:,.0f} minutes"
 
 
 def job(name: str, folder: Path = FOLDER) -> Job:
@@ -80,7 +84,7 @@ def write(run: Job, record: Mapping[str, object], folder: Path = FOLDER) -> Sect
         **provenance.here(),
         "defaults": {name: each.default for name, each in parameters.declared(run.notebook).items()},
         "code": keys.made_with(run.notebook),
-        "verdicts": {claim.value: claims.verdict(claim, decided) for claim in claims.claims(name)},
+        "verdicts": {claim: claims.verdict(one, decided) for claim, one in claims.by_id(name).items()},
     }
     own = {key: value for key, value in record.items() if key != "reused"}
     own |= {"parameters": plain(run.parameters), "recorded": made}

@@ -62,21 +62,11 @@ def rows(records: Mapping[str, Mapping], recorded: Mapping[str, Mapping]) -> lis
         for path in paths:
             long = claims.estimates(recorded.get(path.stem, {}))
             values = claims.estimates(records.get(path.stem, {})) or long
-            listed = claims.claims(path.stem)
-            for name, claim in zip(ids(listed), listed, strict=True):
+            for name, claim in claims.by_id(path.stem).items():
                 ours, other = (claims.as_estimate(run.get(claim.value)) for run in (values, long))
                 verdicts = claims.verdict(claim, values), claims.verdict(claim, long or values)
                 beside = other if long is not values else None
                 found.append(Row(part, name, claim, ours, verdicts[0], beside, verdicts[1], path.stem in records))
-    return found
-
-
-def ids(listed: Sequence[Claim]) -> list[str]:
-    """The addresses of a notebook's claims: its name and the value's; a second claim about a value adds its kind."""
-    found = []
-    for claim in listed:
-        name = f"claim-{claim.notebook}-{claim.value}"
-        found.append(f"{name}-{claim.kind}" if name in found else name)
     return found
 
 

@@ -68,10 +68,10 @@ def numbers(section: Section) -> list[Line]:
         if not _agree(again.made[value], values[value])
     ]
     decided = {**values, **again.made}
-    for claim in claims.claims(name):
-        then, now = record["recorded"]["verdicts"].get(claim.value), claims.verdict(claim, decided)
+    for address, claim in claims.by_id(name).items():
+        then, now = record["recorded"]["verdicts"].get(address), claims.verdict(claim, decided)
         if then != now:
-            lines.append(Line(name, "numbers", False, f"{claim.value}: {now}, recorded as {then or 'no claim'}"))
+            lines.append(Line(name, "numbers", False, f"{address}: {now}, recorded as {then or 'no claim'}"))
     said = f"{len(again.made)} estimates with intervals and verdicts again from their items, {len(again.given)} without"
     return lines or [Line(name, "numbers", True, said)]
 
