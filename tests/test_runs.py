@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import nbformat
 import pytest
 
-from lib.study import runs
+from lib.study import parameters, runs
 from lib.study.runs import Job
 
 VALUES = """
@@ -226,3 +226,18 @@ def test_runs_with_parameters_of_their_own_have_a_folder_of_their_own():
     odd = runs.job(notebook, "quick", {"dataset": "folder:/"}).folder
     assert odd.parent == runs.RUNS / "quick"
     assert "/" not in odd.name
+
+
+def test_a_section_that_the_preset_leaves_to_its_recording_is_not_run(monkeypatch):
+    real = parameters.preset
+
+    def preset(name):
+        found = real(name)
+        found["notebooks"]["decay"]["recorded"] = True
+        return found
+
+    before = {job.notebook.stem for job in runs.jobs("quick", {})}
+    monkeypatch.setattr(parameters, "preset", preset)
+    assert {job.notebook.stem for job in runs.jobs("quick", {})} == before - {"decay"}
+    assert runs.waiting("quick")["decay"] == "shown as it was recorded; python -m lib run decay runs it"
+    assert runs.job(parameters.find("decay"), "quick", {}).notebook.stem == "decay"

@@ -76,12 +76,12 @@ def job(notebook: Path, preset: str, given: Mapping[str, str]) -> Job:
 def jobs(preset: str, given: Mapping[str, str]) -> list[Job]:
     """The book's runs, the longest first. What is given goes to every notebook that has such a parameter.
 
-    It does not name a folder of its own here: the book is the preset's. A notebook whose data are not on this machine
-    is left out; :func:`waiting` says which.
+    It does not name a folder of its own here: the book is the preset's. A notebook whose data are not on this machine,
+    or that the preset leaves to its recording, is left out; :func:`waiting` says which.
     """
     book = parameters.preset(preset)["notebooks"]
     made = []
-    for path in parameters.notebooks():
+    for path in [path for path in parameters.notebooks() if not book[path.stem].get("recorded")]:
         known = {name: text for name, text in given.items() if name in parameters.declared(path)}
         with suppress(parameters.NoData):
             values = parameters.for_run(path, preset, known)
@@ -90,9 +90,12 @@ def jobs(preset: str, given: Mapping[str, str]) -> list[Job]:
 
 
 def waiting(preset: str) -> dict[str, str]:
-    """The notebooks whose data are not on this machine, and what each needs."""
-    missing = {}
+    """The notebooks that a book of this preset does not run, and why: data that are missing, or a recording instead."""
+    book, missing = parameters.preset(preset)["notebooks"], {}
     for path in parameters.notebooks():
+        if book[path.stem].get("recorded"):
+            missing[path.stem] = f"shown as it was recorded; python -m lib run {path.stem} runs it"
+            continue
         try:
             parameters.for_run(path, preset, {})
         except parameters.NoData as error:
