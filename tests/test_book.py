@@ -1,5 +1,6 @@
 """The built pages, in a real browser."""
 
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -12,11 +13,12 @@ import shutil
 import threading
 
 import nbformat
+import papermill
 import pytest
 from playwright.sync_api import sync_playwright
 
 from lib.measures.intervals import number
-from lib.study import claims, editions, pages, parameters, scorecard
+from lib.study import claims, editions, pages, parameters, recorded, scorecard
 
 DPI = 200  # of lib.study.figures.style
 
@@ -45,14 +47,31 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def site(smoke_book):
-    """The address of the built book, served on this machine."""
-    handler = functools.partial(Quiet, directory=str(smoke_book))
+@contextlib.contextmanager
+def served(folder):
+    """The address of a folder of pages, served on this machine."""
+    handler = functools.partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def site(smoke_book):
+    """The address of the built book."""
+    with served(smoke_book) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def read_site(tmp_path_factory):
+    """The address of the book that is made of recorded results, where nothing may be executed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("a notebook was executed"))
+        folder = pages.render([], recorded.sections(), tmp_path_factory.mktemp("read") / "html").parent
+    with served(folder) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -378,3 +397,25 @@ def test_each_page_can_be_cited_once_and_can_say_of_which_edition_it_is(smoke_bo
     keys = [re.search("@misc{(.+),", text)[1] for text in cited.values()]
     assert len(set(keys)) == len(keys) > len(parameters.notebooks())
     assert set(json.loads((smoke_book / editions.STAMP).read_text())) == {"commit", "site"}
+
+
+def test_the_recorded_book_shows_what_was_recorded_and_how(browser, read_site):
+    trouble, section = [], recorded.sections()["metric_and_maps"]
+    page = opened(browser, read_site, "notebooks/metric_and_maps.html", trouble)
+    note = page.locator("main .admonition", has_text="not computed in this build but recorded")
+    assert section.record["commit"] in note.inner_text()
+    assert page.locator("main figure img").count() >= 2
+    assert page.locator("main table").last.locator("tbody tr").count() == len(claims.claims("metric_and_maps"))
+    card = opened(browser, read_site, "book/scorecard.html", trouble)
+    assert card.locator(".totals").count() == 1
+    assert card.locator("main", has_text="In this build").count() == 0
+    line = card.locator("#claim-metric_and_maps-" + claims.claims("metric_and_maps")[0].value)
+    assert line.locator("dt").first.inner_text() == "recorded"
+    took = opened(browser, read_site, "book/execution.html", trouble)
+    assert took.locator("main article h2").all_inner_texts() == ["Recorded"]
+    assert trouble == []
+
+
+def test_the_page_on_verification_has_the_last_check(visit):
+    page = visit("book/verification.html")
+    assert page.locator("main h2", has_text="What was found last").count() == 1

@@ -305,3 +305,12 @@ def test_a_claim_beside_another_shows_both_verdicts():
 def test_digests_are_of_the_files_themselves(kept):
     content = (kept / "sections" / "doses.json").read_bytes()
     assert recorded.sums(kept)["sections/doses.json"] == hashlib.sha256(content).hexdigest()
+
+
+def test_what_the_repository_has_recorded_holds():
+    sections = recorded.sections()
+    assert sections
+    assert bad(verification.files()) == []
+    assert [line for section in sections.values() for line in bad(verification.numbers(section))] == []
+    size = sum(path.stat().st_size for path in recorded.FOLDER.rglob("*") if path.is_file())
+    assert size < 25e6
