@@ -236,8 +236,10 @@ def test_the_rate_at_a_level_is_a_share_of_members_with_its_exact_interval():
 
 def test_a_level_is_reached_where_it_is_a_whole_number_of_others():
     curve = roc(torch.arange(100.0) + 0.5, torch.arange(100.0))
+    single = roc(torch.arange(100.0).float() + 0.5, torch.arange(100.0).float())
     for percent in range(2, 100):
-        assert curve.tpr_at(percent / 100).value == (percent + 1) / 100 if percent < 99 else 1
+        for one in (curve, single):
+            assert one.tpr_at(percent / 100).value == (percent + 1) / 100
 
 
 def test_levels_that_the_others_cannot_resolve_are_refused():

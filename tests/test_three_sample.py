@@ -106,6 +106,7 @@ def test_scale_translation_order_and_blocks_do_not_matter():
 
 def test_a_seed_or_a_source_of_random_numbers_start_the_cells():
     train, held_out, samples = torch.randn(3, 300, 2)
+    samples.requires_grad_()  # of a model
     by_seed, by_source = (ct(train, held_out, samples, cells=5, rng=rng) for rng in (3, np.random.default_rng(3)))
     assert by_seed == by_source
 

@@ -112,8 +112,9 @@ def authentic(samples: Samples, train: Training, *, chunk: int = CHUNK) -> Bool[
     Raises:
         ValueError: fewer than two training images, or images of other shapes or not finite.
 
-    Source: Alaa, van Breugel, Saveliev & van der Schaar 2022, section 3.3 (authenticity). The public code asks another
-    question: for each *training* image, is its nearest sample nearer to it than its nearest training image?
+    Source: Alaa, van Breugel, Saveliev & van der Schaar 2022, the section on authenticity. The public code
+    (ahmedmalaa/evaluating-generative-models, 0939104, metrics/evaluation.py, line 80; synthcity has it, too) takes one
+    comparison for each *training* image, and reads the neighbour's distance at the row number of a sample.
 
     Example:
         >>> authentic(torch.tensor([[-1.0], [5.0]]), torch.tensor([[0.0], [2.0], [9.0]]))

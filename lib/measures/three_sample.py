@@ -112,7 +112,7 @@ def ct_by_cell(
     try:
         with np.errstate(invalid="raise"):  # the start of k-means divides by zero if there are not as many images
             start = np.random.default_rng(rng)
-            centres, _ = kmeans2(train.cpu().numpy(), cells, minit="++", missing="raise", rng=start)
+            centres, _ = kmeans2(train.detach().cpu().numpy(), cells, minit="++", missing="raise", rng=start)
     except (ClusterError, FloatingPointError) as error:
         raise ValueError(f"k-means found an empty cell among {cells}: ask for fewer, or use another seed") from error
     centres = torch.from_numpy(centres).to(train)
@@ -134,7 +134,7 @@ def ct_by_cell(
 
 def _standardised_u(made: Tensor, held: Tensor) -> float:
     """The Mann-Whitney statistic of the first against the second in its standard deviations, corrected for ties."""
-    u = mannwhitneyu(made.cpu(), held.cpu(), method="asymptotic", use_continuity=False).statistic
+    u = mannwhitneyu(made.detach().cpu(), held.detach().cpu(), method="asymptotic", use_continuity=False).statistic
     n, m = len(made), len(held)
     ties = torch.cat([made, held]).unique(return_counts=True)[1].double()
     variance = n * m / 12 * (n + m + 1 - float((ties**3 - ties).sum()) / ((n + m) * (n + m - 1)))
