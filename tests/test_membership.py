@@ -83,6 +83,16 @@ def test_a_pooled_variance_is_that_within_items():
     torch.testing.assert_close(scores[0], exact, rtol=0.05, atol=0.05)
 
 
+def test_with_a_pooled_variance_one_other_model_is_enough():
+    log_p = torch.tensor([[3.0, 30.0], [1.0, 10.0], [2.0, 12.0], [5.0, 14.0], [7.0, 40.0]])
+    held_out = torch.tensor([[True, True], [False, False], [False, False], [True, False], [True, True]])
+    # For model 1, the others are 2 with the first item and 3, 5, 7 without; 12, 14 with the second and 30, 40 without.
+    within, without = norm.logpdf([1, 10], [2, 13], (2 / 3) ** 0.5), norm.logpdf([1, 10], [5, 35], (58 / 5) ** 0.5)
+    torch.testing.assert_close(lira(log_p, held_out, pooled=True)[1], torch.from_numpy(within - without))
+    with pytest.raises(ValueError, match=r"1 of 2 items have fewer than 2 \(other\) models without the item"):
+        lira(log_p, held_out)
+
+
 def test_correction_is_what_is_taken_off_the_number_of_models():
     log_p, held_out = planted(9, 4, gain=2.0)
     larger, smaller = (lira_offline(log_p, held_out, correction=c) for c in (0, 1))
@@ -262,6 +272,8 @@ def test_bad_input_is_refused():
             measure(torch.where(torch.arange(18).view(6, 3) == 4, torch.nan, log_p), held_out)
     with pytest.raises(ValueError, match=r"2 of 3 items have fewer than 1 \(other\) models without the item"):
         difference_of_means(log_p, held_out & (torch.arange(3) == 0))
+    with pytest.raises(ValueError, match=r"1 of 3 items have fewer than 1 \(other\) models with the item"):
+        difference_of_means(log_p, held_out | (torch.arange(3) == 0))
     few = torch.arange(6)[:, None].expand(6, 3) < 2  # two models without the items, of which one can be the target
     with pytest.raises(ValueError, match=r"3 of 3 items have fewer than 2 \(other\) models without the item"):
         lira(log_p, few)
@@ -271,5 +283,7 @@ def test_bad_input_is_refused():
         lira_offline(torch.zeros(6, 3), held_out, pooled=True)
     with pytest.raises(ValueError, match="2 of 6 errors are negative or infinite"):
         calibrated_error(torch.tensor([-1.0, 1.0, 2.0]), torch.tensor([torch.inf, 1.0, 1.0]))
+    with pytest.raises(ValueError, match="1 of 2 scores of members are not finite"):
+        roc(torch.tensor([1.0, torch.inf]), torch.zeros(3))
     with pytest.raises(ValueError, match="0 of 0 scores of others are not finite"):
         roc(torch.zeros(2), torch.zeros(0))

@@ -33,6 +33,8 @@ def test_itself_can_be_left_out_and_its_double_stays():
     distances, which = nearest(x, x, 1, without=torch.arange(3))
     assert distances.flatten().tolist() == [0, 0, 5]
     assert which.flatten().tolist()[:2] == [1, 0]
+    assert nearest(x, x, 2, without=torch.arange(3))[0].tolist() == [[0, 5], [0, 5], [5, 5]]  # all others
+    assert nearest(x[:1], x, 3)[0].tolist() == [[0, 0, 5]]
 
 
 def test_bad_input_is_refused():

@@ -53,7 +53,7 @@ def neighbour_ratio(samples: Samples, train: Training, *, chunk: int = CHUNK) ->
         ValueError: fewer than two training images; images of other shapes or not finite; or a sample that equals two
             training images, whose ratio is 0/0 (counted).
 
-    Source: Yoon, Choi, Kwon & Ryu 2023, who chose 1/3; Gu et al. 2023, section 2.
+    Source: Yoon, Choi, Kwon & Ryu 2023, who chose 1/3; Gu et al. 2023.
 
     Example:
         >>> neighbour_ratio(torch.tensor([[1.0], [6.0]]), torch.tensor([[0.0], [4.0], [12.0]]))
@@ -224,8 +224,8 @@ def calibrated_distance(
         ValueError: no more training images than neighbours; images of other shapes or not finite; an alpha that is not
             positive; or a training image that equals all its neighbours (counted).
 
-    Source: Carlini et al. 2023, section 5. Its letters allow two readings: ``S`` are the images next to the training
-    image (taken here; not the image itself), as its explanation in words says, or those next to the sample.
+    Source: Carlini et al. 2023, the extraction from CIFAR-10. Its letters allow two readings: ``S`` are the images next
+    to the training image (taken here; not the image itself), or those next to the sample, as some public code has it.
 
     Example:
         >>> calibrated_distance(torch.tensor([[1.0]]), torch.tensor([[0.0], [3.0], [-5.0]]), neighbours=2)

@@ -40,7 +40,7 @@ def difference_of_means(log_p: LogP, held_out: HeldOut) -> PerItem:
     Raises:
         ValueError: a number that is not finite, or an item without a model on one side (counted).
 
-    Source: Feldman & Zhang 2020, the memorisation value of section 1, with log p in place of the probability of the
+    Source: Feldman & Zhang 2020, the memorisation value, with log p in place of the probability of the
     right label; "counterfactual memorisation" in Zhang et al. 2023.
 
     Example:
@@ -98,7 +98,7 @@ def lira_offline(log_p: LogP, held_out: HeldOut, *, pooled: bool = False, correc
     in standard deviations. The paper's :math:`\Lambda = 1 - P(Z > \ell) = \Phi(z)` has the same order, and beyond 8
     standard deviations only one value. Arguments and errors as for :func:`lira`, but no model with the item is needed.
 
-    Source: Carlini et al. 2022, equation 4. The public code (tensorflow/privacy, 03035d5,
+    Source: Carlini et al. 2022, the offline attack. The public code (tensorflow/privacy, 03035d5,
     research/mi_lira_2021/plot.py, line 132) takes the density of the normal, which is small on both sides: a log p far
     below the mean as well.
 
@@ -188,7 +188,7 @@ def roc(members: Float[Tensor, " members"], others: Float[Tensor, " others"]) ->
     Raises:
         ValueError: no scores on a side, or scores that are not finite (counted).
 
-    Source: Carlini et al. 2022, section 3, for the true-positive rate at a low false-positive rate.
+    Source: Carlini et al. 2022, for the true-positive rate at a low false-positive rate.
 
     Example:
         >>> curve = roc(torch.tensor([3.0, 2.0]), torch.tensor([2.0, 1.0]))

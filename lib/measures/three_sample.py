@@ -75,7 +75,7 @@ def ct(
         ValueError: images of other shapes or not finite; a cell without training or held-out images; no cell with
             enough samples; or equal distances throughout a cell.
 
-    Source: Meehan, Chaudhuri & Dasgupta 2020, section 3. Two differences from the public code
+    Source: Meehan, Chaudhuri & Dasgupta 2020. Two differences from the public code
     (casey-meehan/data-copying, a0ba2db, data_copying_tests.py): its mean of U is nm/2 - 1/2, so that its scores are too
     large by half a pair, and it does not correct the variance for ties, as is done here.
 
