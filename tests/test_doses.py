@@ -24,7 +24,7 @@ def planted(slope, noise=0.0):
 
 def test_the_slope_of_a_line_is_found():
     found = doses.slope(planted(-2.0), "dip")
-    assert found == pytest.approx((-2, -2, -2, 3, 0))
+    assert found[:5] == pytest.approx((-2, -2, -2, 3, 0))
     assert doses.null(planted(-2.0), "dip") == pytest.approx(0)
 
 
@@ -37,7 +37,7 @@ def test_the_interval_of_a_slope_is_over_seeds():
 def test_what_a_seed_does_to_all_its_doses_is_not_in_the_interval():
     table = planted(1.0)
     table["dip"] += 10.0 * table["model"]
-    assert doses.slope(table, "dip") == pytest.approx((1, 1, 1, 3, 0))
+    assert doses.slope(table, "dip")[:5] == pytest.approx((1, 1, 1, 3, 0))
 
 
 def test_the_null_is_the_most_that_models_of_one_dose_differ():
