@@ -49,7 +49,7 @@ for notebook in parameters.notebooks():
         given = {name: hostile.near(rng, known[name]) for name in rng.sample(sorted(set(known) - {"results"}), 1)}
         try:
             values = parameters.for_run(notebook, "smoke", given)
-        except parameters.Refused:
+        except (parameters.Refused, DataError):
             continue
         tried, accepted = tried + 1, accepted + 1
         try:
