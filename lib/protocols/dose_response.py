@@ -138,6 +138,11 @@ def curve(pairs: Sequence[Pair], measure: str, statistic: Callable = auc, *, sha
     }
 
 
+def curves(pairs: Sequence[Pair], statistic: Callable = auc, *, sham: bool = False) -> dict[str, dict[int, Estimate]]:
+    """:func:`curve` of every measure, by its name."""
+    return {name: curve(pairs, name, statistic, sham=sham) for name in pairs[0].model.values}
+
+
 def doses(pairs: Sequence[Pair]) -> list[int]:
     """The copies of planted images, ascending."""
     return sorted(set(pairs[0].copies.tolist()) - {0})
