@@ -24,6 +24,17 @@ POOLS, COPIES = 0, 1
 Index = Int64[Tensor, " images"]
 
 
+class Pools(NamedTuple):
+    """Rows of the training images; no row is in two pools."""
+
+    candidates: Int64[Tensor, " candidates"]
+    """those whose presence is known"""
+    background: Int64[Tensor, " background"]
+    """those around them"""
+    others: Int64[Tensor, " others"]
+    """those that sham models have in place of candidates"""
+
+
 class Plan(NamedTuple):
     """Which images of a data set are candidates, which are around them, and how often candidates are planted."""
 
@@ -41,8 +52,8 @@ class Plan(NamedTuple):
         """Candidates in a training set, counted once; as many are not in it."""
         return len(self.doses) * self.each
 
-    def pools(self) -> tuple[Index, Index, Index]:
-        """Candidates, background, and the images that sham models have in place of candidates; disjoint.
+    def pools(self) -> Pools:
+        """Which images play what, at random.
 
         Raises:
             ValueError: doses that are not different numbers from one on.
@@ -57,11 +68,11 @@ class Plan(NamedTuple):
                 f"training images, {self.dataset.name} has {len(self.dataset.train)}"
             )
         order = torch.from_numpy(np.random.default_rng([self.seed, POOLS]).permutation(len(self.dataset.train)))
-        return order[: sum(sizes)].split(sizes)
+        return Pools(*order[: sum(sizes)].split(sizes))
 
     def candidates(self) -> Images:
         """The images whose presence is known."""
-        return self.dataset.train[self.pools()[0]]
+        return self.dataset.train[self.pools().candidates]
 
     def copies(self, model: int) -> Index:
         """How often each candidate is in the training set of a model; zero is held out. Of a sham, it is nominal.

@@ -99,13 +99,14 @@ def of_generator(fit: GeneratorFit, images: Images, how: How) -> Measured:
     return Measured({name: values.double().cpu() for name, values in found.items()}, (made.cpu() + 1) / 2)
 
 
-def standardised(fit: GeneratorFit, dtype: torch.dtype = torch.float32) -> Decoder:
+def standardised(fit: GeneratorFit, dtype: torch.dtype | None = None) -> Decoder:
     """The generator as a map from standard normal latents to images in [-1, 1].
 
     Args:
         fit: a generator with a normal prior, whose images are in [0, 1].
-        dtype: of its arithmetic.
+        dtype: of its arithmetic; by default its own.
     """
+    dtype = dtype or fit.prior.loc.dtype
     generator: Callable = copy.deepcopy(fit.generator).to(dtype)
     middle, root = fit.prior.loc.to(dtype), fit.prior.scale_tril.to(dtype)
     return lambda u: 2 * generator(middle + u @ root.T) - 1
