@@ -11,7 +11,7 @@ from lib.measures.intervals import Estimate
 from lib.models.convolutional import Convolutional
 from lib.models.family import Fit
 from lib.models.fit import fit
-from lib.protocols import dose_response, seen_or_not
+from lib.protocols import dose_response, relabelling, seen_or_not
 from lib.protocols.dose_response import CALIBRATED, Pair
 from lib.protocols.planting import Plan
 from lib.protocols.seen_or_not import Measured
@@ -68,7 +68,7 @@ def test_on_shams_the_area_is_one_half_over_many_models_and_shifts_do_not_matter
     for estimate in dose_response.curve(found, "m", sham=True).values():
         assert estimate.low - 0.01 < 0.5 < estimate.high + 0.01
         assert estimate.high - estimate.low < 0.05
-    assert dose_response.mean_sham_auc([found]).value == pytest.approx(0.5, abs=0.02)
+    assert relabelling.mean_sham_auc([found]).value == pytest.approx(0.5, abs=0.02)
 
 
 def test_one_sham_relabelled_at_random_has_one_half_in_the_mean_whatever_it_measures():
@@ -93,11 +93,11 @@ def test_by_chance_the_largest_dose_is_detected_once_in_forty_times():
 
 def test_tests_on_shams_have_their_level():
     found = pairs(shifted, models=1000, each=5)
-    p = dose_response.p_values(found, "m", draws=19, seed=0, sham=True)
-    alarms = dose_response.alarms(p)
+    p = relabelling.p_values(found, "m", draws=19, seed=0, sham=True)
+    alarms = relabelling.alarms(p)
     assert (alarms.low, alarms.n) < (0.05, 1001)
     assert alarms.low < 0.05 < alarms.high
-    assert min(dose_response.p_values(found[:20], "m", draws=19, seed=0)) == 0.05
+    assert min(relabelling.p_values(found[:20], "m", draws=19, seed=0)) == 0.05
 
 
 def test_values_without_a_number_are_left_out_of_a_test():
@@ -105,7 +105,7 @@ def test_values_without_a_number_are_left_out_of_a_test():
     lacking = pair.model.values["m"].clone()
     lacking[::7] = torch.nan
     changed = pair._replace(model=Measured({"m": lacking}, NOTHING))
-    assert dose_response.p_values([changed], "m", draws=99, seed=0) == [0.01]
+    assert relabelling.p_values([changed], "m", draws=99, seed=0) == [0.01]
 
 
 def test_the_smallest_dose_is_that_from_which_on_all_are_detected():
@@ -175,8 +175,34 @@ def test_a_memoriser_is_found_and_its_sham_is_not(grey):
     curve = dose_response.curve(found, "nearest")
     assert [estimate.value for estimate in curve.values()] == [1, 1]
     assert dose_response.smallest_detected(curve) == 1
-    assert max(dose_response.p_values(found, "nearest", draws=99, seed=0)) == 0.01
+    assert max(relabelling.p_values(found, "nearest", draws=99, seed=0)) == 0.01
     assert dose_response.smallest_detected(dose_response.curve(found, "nearest", sham=True)) is None
+
+
+def test_the_share_found_has_an_interval_over_images_and_models():
+    found = pairs(shifted, models=4, each=100, doses=(2, 60))
+    rates = dose_response.rates(found, "m")
+    # The second of 201 ranks: a threshold near the quantile .99 of a normal.
+    assert rates[2].value == pytest.approx(1 - norm.cdf(norm.ppf(1 - 2 / 201) - 2), abs=0.12)
+    assert rates[60].value == 1
+    assert 0.98 < rates[60].low < 1  # all of 400 images is not certainty
+    assert rates[2].n == 400
+    none = dose_response.rates([pair._replace(model=pair.sham) for pair in found], "m")
+    assert none[60].low == 0
+    assert 0.004 < none[60].high < 0.06
+
+
+def test_tables_have_a_row_for_every_measure_and_a_column_for_every_dose():
+    found = pairs(shifted, models=3, each=50, doses=(1, 8))
+    curves, shams = (dose_response.curves(found, sham=sham) for sham in (False, True))
+    table = dose_response.frame({"A": curves, "B": shams})
+    assert list(table) == ["models", "measure", "1 copy", "8 copies"]
+    assert table["8 copies"].tolist() == [str(curves["m"][8]), str(shams["m"][8])]
+    tested = relabelling.tests(found, draws=19, seed=0)
+    (row,) = relabelling.frame_of_tests(tested, curves, shams).to_dict("records")
+    assert list(row.values())[:3] == ["m", 1, None]
+    assert row["p, models: median, largest"] == "0.050, 0.050"
+    assert row["shams with p ≤ .05"].n == 3
 
 
 def test_models_and_shams_are_fitted_on_their_own_and_with_one_seed(grey, monkeypatch, tmp_path):

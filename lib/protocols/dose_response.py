@@ -11,26 +11,25 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from scipy.stats import rankdata
+import pandas as pd
 
 from lib.measures.axes import Images, PerSample
-from lib.measures.intervals import Estimate, by_model, mean_of_few, over_models, share
-from lib.measures.statistics import auc, permutation_p
+from lib.measures.intervals import Estimate, by_model, over_models, share, with_models
+from lib.measures.statistics import auc
 from lib.models.family import Fit, Spec
 from lib.models.fit import fit as fit_all
 from lib.protocols.pair import seeds
 from lib.protocols.planting import Index, Plan
 from lib.protocols.seen_or_not import Measured
 
-RELABELLED = 2
-"""What follows the seed in the identity of the source of relabellings; :mod:`lib.protocols.planting` has 0 and 1."""
 NEGATIVES = 200
 """held-out images from which on a rate at 1 % of false positives is worth printing: below, two of them decide it"""
-LEVEL = 0.05
-"""of the tests by relabelling"""
 CALIBRATED = ", less the sham's"
 """what a measure is called from which that of a model without the image is subtracted"""
+
+
+Curve = dict[int, Estimate]
+"""a statistic by the copies of planted images"""
 
 
 class Pair(NamedTuple):
@@ -40,6 +39,11 @@ class Pair(NamedTuple):
     """how often each candidate was in the model's training set; nominally, for the sham"""
     model: Measured
     sham: Measured
+
+    @property
+    def measures(self) -> list[str]:
+        """Their names."""
+        return list(self.model.values)
 
     def values(self, measure: str, *, sham: bool = False) -> PerSample:
         """A measure of all candidates by the model, or by its sham."""
@@ -121,8 +125,8 @@ def difference_of_aucs(
     return auc(planted, held_out) - auc(other_planted, other_held_out)
 
 
-def curve(pairs: Sequence[Pair], measure: str, statistic: Callable = auc, *, sham: bool = False) -> dict[int, Estimate]:
-    """A statistic of planted against held-out candidates, by the copies of the planted: the mean over models.
+def curve(pairs: Sequence[Pair], measure: str, *, sham: bool = False) -> Curve:
+    """The AUC of planted against held-out candidates, by the copies of the planted: the mean over models.
 
     Every model has a random half of its own, so that the interval over models has the draw of the images as well, out
     of these candidates.
@@ -130,17 +134,44 @@ def curve(pairs: Sequence[Pair], measure: str, statistic: Callable = auc, *, sha
     Args:
         pairs: the models.
         measure: its name.
-        statistic: of the values of planted and of held-out images, between 0 and 1.
         sham: of the sham models instead, with nominal labels.
     """
-    return {
-        dose: over_models(statistic, *_columns(pairs, measure, dose, sham)).within(0.0, 1.0) for dose in doses(pairs)
-    }
+    return {dose: over_models(auc, *columns_of(pairs, measure, dose, sham)).within(0.0, 1.0) for dose in doses(pairs)}
 
 
-def curves(pairs: Sequence[Pair], statistic: Callable = auc, *, sham: bool = False) -> dict[str, dict[int, Estimate]]:
-    """:func:`curve` of every measure, by its name."""
-    return {name: curve(pairs, name, statistic, sham=sham) for name in pairs[0].model.values}
+def rates(pairs: Sequence[Pair], measure: str) -> Curve:
+    """The share of planted images that :func:`found_at_one_percent` finds, by their copies, over all models.
+
+    The interval is exact over images, and widened by that over models, as a model has one threshold for all images.
+    """
+    found = {}
+    for dose in doses(pairs):
+        columns = columns_of(pairs, measure, dose)
+        each = by_model(found_at_one_percent, *columns)
+        sizes = [int((~planted.isnan()).sum()) for planted in columns[0]]
+        count = round(sum(one * size for one, size in zip(each, sizes, strict=True)))
+        found[dose] = with_models(share(count, sum(sizes)), each).within(0.0, 1.0)
+    return found
+
+
+def curves(pairs: Sequence[Pair], of: Callable[..., Curve] = curve, **options: bool) -> dict[str, Curve]:
+    """:func:`curve`, or :func:`rates`, of every measure, by its name."""
+    return {name: of(pairs, name, **options) for name in pairs[0].measures}
+
+
+def frame(families: Mapping[str, Mapping[str, Curve]], write: Callable[[Estimate], object] = str) -> pd.DataFrame:
+    """Curves as a table: a row for each measure of each family, a column for each dose.
+
+    Args:
+        families: curves by their measure, by family.
+        write: what is made of an estimate.
+    """
+    rows = [
+        {"models": family, "measure": name, **{_copies(dose): write(one) for dose, one in own.items()}}
+        for family, of in families.items()
+        for name, own in of.items()
+    ]
+    return pd.DataFrame(rows, dtype=object)
 
 
 def doses(pairs: Sequence[Pair]) -> list[int]:
@@ -168,58 +199,10 @@ def smallest_detected(by_dose: Mapping[int, Estimate]) -> int | None:
 
 def contrast(pairs: Sequence[Pair], first: str, second: str, dose: int) -> Estimate:
     """By how much the AUC of one measure exceeds that of another at a dose, with an interval over models."""
-    return over_models(difference_of_aucs, *_columns(pairs, first, dose), *_columns(pairs, second, dose))
+    return over_models(difference_of_aucs, *columns_of(pairs, first, dose), *columns_of(pairs, second, dose))
 
 
-def p_values(pairs: Sequence[Pair], measure: str, *, draws: int, seed: int, sham: bool = False) -> list[float]:
-    """For every model: how often random labels separate the candidates as well as the true ones do, at least.
-
-    Exact: labels were drawn at random, so of a model that has used none of the images all labels are equally probable.
-    The statistic is the mean rank of planted less that of held-out images, or the AUC of both, whatever the dose.
-
-    Args:
-        pairs: the models.
-        measure: its name.
-        draws: random labels.
-        seed: of the labels.
-        sham: of the sham models instead, with nominal labels.
-    """
-    found = []
-    for model, pair in enumerate(pairs):
-        values = pair.values(measure, sham=sham)
-        known = ~values.isnan()
-        ranks, planted = rankdata(values[known].numpy()), (pair.copies[known] > 0).numpy()
-        rng = np.random.default_rng([seed, RELABELLED, model])
-        found.append(permutation_p(_difference, ranks[planted], ranks[~planted], draws=draws, rng=rng))
-    return found
-
-
-def alarms(p: Sequence[float]) -> Estimate:
-    """The share of models that a test at level :data:`LEVEL` raises an alarm on, with its exact interval."""
-    return share(sum(value <= LEVEL for value in p), len(p))
-
-
-def any_alarm(by_measure: Sequence[Sequence[float]]) -> list[float]:
-    """For every model, the smallest p of all measures times their number (Bonferroni): is any of them an alarm?
-
-    Example:
-        >>> any_alarm([[0.01, 0.5], [0.2, 0.9]])
-        [0.02, 1.0]
-    """
-    return [min(1.0, len(by_measure) * min(of_model)) for of_model in zip(*by_measure, strict=True)]
-
-
-def mean_sham_auc(families: Sequence[Sequence[Pair]]) -> Estimate:
-    """The AUC of sham models, all doses together: the mean over measures, and over the models of all families."""
-    each = []
-    for pairs in families:
-        names = pairs[0].sham.values
-        columns = [_columns(pairs, name, None, sham=True) for name in names]
-        each += np.mean([by_model(auc, *column) for column in columns], axis=0).tolist()
-    return mean_of_few(torch.tensor(each, dtype=torch.float64))
-
-
-def _columns(pairs: Sequence[Pair], measure: str, dose: int | None, sham: bool = False) -> list[list[PerSample]]:
+def columns_of(pairs: Sequence[Pair], measure: str, dose: int | None, sham: bool = False) -> list[list[PerSample]]:
     """The values of the planted candidates of a dose, or of all, and of those held out, by model."""
     values = [pair.values(measure, sham=sham) for pair in pairs]
     chosen = [pair.copies > 0 if dose is None else pair.copies == dose for pair in pairs]
@@ -234,5 +217,5 @@ def _less(measured: Measured, reference: Measured, calibrated: Sequence[str]) ->
     return measured._replace(values=measured.values | more)
 
 
-def _difference(first: np.ndarray, second: np.ndarray) -> float:
-    return float(first.mean() - second.mean())
+def _copies(dose: int) -> str:
+    return f"{dose} copies" if dose > 1 else "1 copy"
