@@ -38,7 +38,7 @@ class Section(NamedTuple):
         """How large, when and on what it was made."""
         made, record = self.record["recorded"], self.record
         own = {name: value for name, value in record["parameters"].items() if made["defaults"].get(name) != value}
-        sizes = ", ".join(f"`{name}` {value}" for name, value in own.items()) or "the sizes of this build"
+        sizes = ", ".join(f"`{name}` {value}" for name, value in own.items()) or "its default sizes"
         return (
             f"{sizes}; {made['date'][:10]}, {_duration(record['seconds'])} on {made['cores']} cores of "
             f"{made['processor']}, threads of a fit: {record['machine']['threads']}, "
