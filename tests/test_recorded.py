@@ -261,6 +261,18 @@ def test_verify_says_what_it_found_and_fails_where_something_differs(kept):
     assert json.loads((kept / "verification.json").read_text())["lines"]
 
 
+def test_verify_names_what_is_damaged_also_where_no_section_is_named(kept):
+    changed(kept / "sections" / "doses.json", b'"seconds"', b'"secondz"')
+    (kept / "sections" / "stranger.json").write_text("{}")
+    with pytest.warns(UserWarning, match="damaged"):
+        found = call("verify", "--folder", str(kept))
+    assert found.exit_code == 1
+    assert "✘ doses: files: sections/doses.json is not what" in found.output
+    assert "✘ doses: numbers: not recorded, or damaged" in found.output
+    assert "✘ stranger: files: sections/stranger.json is extra" in found.output
+    assert f"✔ {SECTION}: numbers" in found.output
+
+
 def test_a_section_that_is_recorded_is_not_run_again(kept, monkeypatch):
     monkeypatch.setattr(runs, "execute", lambda *_: pytest.fail("it ran"))
     result = call("record", "doses", "--preset", "smoke", "--folder", str(kept))
