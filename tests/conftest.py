@@ -20,6 +20,12 @@ def double_precision():
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.fixture
+def single_precision():
+    """float32, as the notebooks have it; :func:`double_precision` ends it."""
+    torch.set_default_dtype(torch.float32)
+
+
 def defaults(function):
     """The default values of a function's arguments, by name."""
     arguments = inspect.signature(function).parameters.items()

@@ -7,10 +7,7 @@ from lib.models.data import Dataset
 from lib.models.fit import fit
 from lib.models.networks import codes
 
-
-@pytest.fixture(autouse=True)
-def single_precision():
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 def small_dataset(n=40):

@@ -15,10 +15,7 @@ from lib.models import sources, unpack
 from lib.models.data import ROOT, DataError, Dataset, hold_out, load, nearest_neighbours, only
 from lib.models.sources import MNIST
 
-
-@pytest.fixture(autouse=True)
-def single_precision():
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 @pytest.fixture

@@ -5,10 +5,7 @@ from lib.models.autoencoders import BernoulliVAE, GaussianVAE
 from lib.models.draws import seeded
 from lib.models.ensemble import advance, assemble, evaluate
 
-
-@pytest.fixture(autouse=True)
-def single_precision():
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 def test_an_ensemble_trains_its_members_as_if_each_were_alone():

@@ -22,6 +22,8 @@ from lib.models.generative import RATES, Generative
 from lib.models.kfold import KFold
 from lib.models.stochastic import VARIANCES, Stochastic
 
+pytestmark = pytest.mark.usefixtures("single_precision")
+
 fit_all = fit.fit
 
 
@@ -91,11 +93,6 @@ SPECS = {
     ),
 }
 every_family = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-
-
-@pytest.fixture(autouse=True)
-def single_precision():
-    torch.set_default_dtype(torch.float32)
 
 
 def files(folder):

@@ -7,10 +7,7 @@ from lib.models.data import Dataset
 from lib.models.fit import fit
 from lib.models.generative import RATES, Generative
 
-
-@pytest.fixture(autouse=True)
-def single_precision():
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 def dataset(n=40, channels=1, side=16):

@@ -15,14 +15,11 @@ from lib.models import data, draws, kfold, loop, machine, one_fold  # noqa: F401
 from lib.models.fit import fit
 from lib.models.kfold import KFold, folds, gather
 
+pytestmark = pytest.mark.usefixtures("single_precision")
+
 SPEC = KFold(
     "bernoulli", images=40, folds=4, epochs=3, batch=8, latent=3, width=6, samples=4, score_every=2, test_images=5
 )
-
-
-@pytest.fixture(autouse=True)
-def single_precision():
-    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture(scope="session")

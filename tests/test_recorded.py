@@ -10,7 +10,6 @@ import subprocess
 import nbformat
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -18,12 +17,9 @@ from lib import recording
 from lib.measures.intervals import Estimate
 from lib.study import claims, pages, parameters, recorded, runs, verification
 
+pytestmark = pytest.mark.usefixtures("single_precision")
+
 SECTION = "change_of_variables"
-
-
-@pytest.fixture(autouse=True)
-def single_precision():
-    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture(scope="module")

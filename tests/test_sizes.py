@@ -7,6 +7,7 @@ import planted
 import pytest
 import torch
 from scipy.stats import spearmanr
+from test_kfold_protocol import SPEC as PADDED
 
 from lib.measures.intervals import Estimate
 from lib.models import data
@@ -14,18 +15,7 @@ from lib.protocols import kfold, sizes
 from lib.study import items
 
 CPU = torch.device("cpu")
-SPEC = kfold.KFold(
-    "bernoulli",
-    images=0,
-    folds=3,
-    epochs=2,
-    batch=8,
-    latent=2,
-    width=4,
-    samples=3,
-    score_every=1,
-    test_images=4,
-)
+SPEC = replace(PADDED, images=0, pad=0)
 
 
 @pytest.fixture

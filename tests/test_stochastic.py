@@ -9,10 +9,7 @@ from lib.models.fit import fit
 from lib.models.networks import codes
 from lib.models.stochastic import VARIANCES, Constant, Gaussian, Network, Precision, Stochastic
 
-
-@pytest.fixture(autouse=True)
-def single_precision():
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 def dataset(n=40, side=6):

@@ -22,7 +22,7 @@ import yaml
 
 from lib.models import store
 from lib.models.data import ROOT
-from lib.study import processes, tables
+from lib.study import processes, provenance, recorded, tables
 from lib.study.parameters import Refused
 
 NAME = "learn-or-memorise"
@@ -172,8 +172,7 @@ def _state() -> str:
 
 
 def _git(*arguments: str) -> str:
-    told = ["git", "--no-optional-locks", *arguments]
-    return subprocess.run(told, cwd=ROOT, capture_output=True, text=True, check=True).stdout.rstrip("\n")
+    return provenance.git(ROOT, *arguments)
 
 
 def _day(commit: str) -> str:
@@ -193,11 +192,11 @@ def _of_edition(page: str, edition: Edition, site: str) -> str:
 
 
 def _zipped(contents: Mapping[str, bytes], folder: str, day: str) -> bytes:
-    """An archive that depends on names and contents alone, with ``SHA256SUMS`` as ``sha256sum --check`` reads it."""
-    sums = "".join(f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in sorted(contents))
+    """An archive that depends on names and contents alone, with the list of its digests."""
+    sums = recorded.digests({name: contents[name] for name in sorted(contents)})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as made:
-        for name, content in sorted({**contents, "SHA256SUMS": sums.encode()}.items()):
+        for name, content in sorted({**contents, recorded.SUMS: recorded.lines(sums)}.items()):
             entry = zipfile.ZipInfo(f"{folder}/{name}", date.fromisoformat(day).timetuple()[:6])
             entry.create_system, entry.external_attr = 3, 0o100644 << 16  # a plain file, whatever system made it
             made.writestr(entry, content, zipfile.ZIP_DEFLATED)

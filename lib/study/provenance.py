@@ -26,13 +26,20 @@ def here() -> dict[str, object]:
 def commit(digits: int = 12) -> str:
     """The commit that is checked out, with ``+`` if files differ from it; ``unknown`` outside a repository."""
     try:
-        run = subprocess.run(
-            ["git", "describe", "--always", f"--abbrev={digits}", "--dirty=+", "--exclude=*"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        return git(ROOT, "describe", "--always", f"--abbrev={digits}", "--dirty=+", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return run.stdout.strip()
+
+
+def git(root: Path, *arguments: str) -> str:
+    """What git says in a folder, without taking its locks and without the last line's end.
+
+    Raises:
+        OSError: there is no git.
+        subprocess.CalledProcessError: it refuses.
+    """
+    told = ["git", "--no-optional-locks", *arguments]
+    return subprocess.run(told, cwd=root, capture_output=True, text=True, check=True).stdout.rstrip("\n")
 
 
 def processor() -> str:

@@ -88,36 +88,45 @@ def write(run: Job, record: Mapping[str, object], folder: Path = FOLDER) -> Sect
     }
     own = {key: value for key, value in record.items() if key != "reused"}
     own |= {"parameters": plain(run.parameters), "recorded": made}
-    notebook = _without_place(_compressed(store.read_regular(run.output)))
-    runs.write(job(name, folder), own, notebook, store.read_regular(run.items))
+    notebook = _without_place(_compressed(store.read_regular(run.output).decode()))
+    runs.write(job(name, folder), own, notebook.encode(), store.read_regular(run.items))
     write_sums(folder)
     return read(name, folder)
 
 
 def plain(values: Mapping[str, object]) -> dict[str, object]:
     """Parameters without the place of the repository on this machine."""
-    return {name: value.replace(f"{ROOT}/", "") if isinstance(value, str) else value for name, value in values.items()}
+    return {name: _without_place(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def sums(folder: Path = FOLDER) -> dict[str, str]:
     """The digest of every recorded file, by its path in the folder, from the files themselves."""
     kept = (path for path in sorted((folder / "sections").glob("*")) if path.suffix in (".ipynb", ".json", ".npz"))
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+    return digests({path.relative_to(folder).as_posix(): path.read_bytes() for path in kept})
+
+
+def digests(contents: Mapping[str, bytes]) -> dict[str, str]:
+    """The SHA-256 of files by their names."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+
+
+def lines(digests: Mapping[str, str]) -> bytes:
+    """Digests as ``sha256sum --check`` reads them."""
+    return "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
 
 
 def write_sums(folder: Path = FOLDER) -> None:
     """Write the list of digests."""
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sums(folder).items())
-    store.write_atomically(folder / SUMS, lines.encode())
+    store.write_atomically(folder / SUMS, lines(sums(folder)))
 
 
-def _without_place(notebook: bytes) -> bytes:
-    return notebook.replace(f"{ROOT}/".encode(), b"")
+def _without_place(text: str) -> str:
+    return text.replace(f"{ROOT}/", "")
 
 
-def _compressed(notebook: bytes) -> bytes:
+def _compressed(notebook: str) -> str:
     """A notebook whose figures have a palette."""
-    content = nbformat.reads(notebook.decode(), as_version=4)
+    content = nbformat.reads(notebook, as_version=4)
     for cell in content.cells:
         for output in cell.get("outputs", []):
             if "image/png" in (data := output.get("data", {})):
@@ -125,4 +134,4 @@ def _compressed(notebook: bytes) -> bytes:
                 smaller = io.BytesIO()
                 image.quantize(COLOURS, dither=Image.Dither.NONE).save(smaller, "PNG", optimize=True)
                 data["image/png"] = base64.b64encode(smaller.getvalue()).decode()
-    return nbformat.writes(content).encode()
+    return nbformat.writes(content)

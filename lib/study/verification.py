@@ -13,8 +13,8 @@ from scipy.stats import t
 
 from lib.measures.intervals import number
 from lib.models import family, one_fold, store
-from lib.models.data import Dataset
 from lib.models.fit import ended, fit
+from lib.models.kfold import KFold
 from lib.study import claims, items, recorded, tables
 from lib.study.recorded import FOLDER, SUMS, Section
 
@@ -103,25 +103,23 @@ def parts(section: Section, count: int, scratch: Path, rng: random.Random) -> It
             yield Line(name, "part", False, f"{dataset.name} is not the same data here: SHA-256 {dataset.digest[:16]}")
             continue
         others = [other["ended"] for other in fits if _alike(other, used)]
-        what, *numbers = (_one_fold if used["family"] == "KFold" else _whole)(used, others, dataset, scratch, rng)
-        said = placed(*numbers)
-        ends = f"its losses end at {_listed(numbers[0])}, recorded at {_listed(numbers[1])}"
-        spec = ", ".join(f"{key} {value}" for key, value in used["spec"].items())
-        yield Line(name, "part", said != "differs", f"{said}: {what} ({spec}): {ends}")
+        spec, what, then = specification(used), used["family"], used["ended"]
+        if isinstance(spec, KFold):  # one model of a repeat, beside all folds of all repeats
+            fold = rng.randrange(spec.folds)
+            what, then = f"fold {fold} of a {what}", _by_fold(then, spec)[fold]
+            others = [ends for each in others for ends in _by_fold(each, spec)]
+            losses = one_fold.losses(spec, fold, dataset, "cpu")
+        else:
+            losses = fit([spec], dataset, "cpu", folder=scratch)[0].losses
+        said = placed(now := ended(losses), then, others)
+        ends = f"its losses end at {_listed(now)}, recorded at {_listed(then)}"
+        options = ", ".join(f"{key} {value}" for key, value in used["spec"].items())
+        yield Line(name, "part", said != "differs", f"{said}: {what} ({options}): {ends}")
 
 
-def _whole(used: Mapping, others: list, dataset: Dataset, scratch: Path, rng: random.Random) -> tuple:
-    (made,) = fit([specification(used)], dataset, "cpu", folder=scratch)
-    return used["family"], ended(made.losses), used["ended"], others
-
-
-def _one_fold(used: Mapping, others: list, dataset: Dataset, scratch: Path, rng: random.Random) -> tuple:
-    """One model of a repeat, whose losses stand beside those of all folds of all repeats."""
-    spec = specification(used)
-    fold = rng.randrange(spec.folds)
-    by_fold = [[float(end) for end in pair] for each in others for pair in np.reshape(each, (2, spec.folds)).T]
-    then = np.reshape(used["ended"], (2, spec.folds))[:, fold].tolist()
-    return f"fold {fold} of a KFold", ended(one_fold.losses(spec, fold, dataset, "cpu")), then, by_fold
+def _by_fold(ends: Sequence[float], spec: KFold) -> list[list[float]]:
+    """Where the training and the test loss of each model of a repeat ended."""
+    return np.reshape(ends, (2, spec.folds)).T.tolist()
 
 
 def placed(again: Sequence[float], then: Sequence[float], others: Sequence[Sequence[float]]) -> str:
