@@ -17,11 +17,10 @@ from scipy.stats import binomtest, fisher_exact, norm
 from torch import Tensor
 
 from lib.measures import copying, three_sample
-from lib.measures.intervals import Estimate, mean_of_few, share
 from lib.measures.memorization import nearest_neighbour_ratio
 from lib.measures.nearest import nearest
 from lib.measures.statistics import permutation_p
-from lib.protocols import dimensions, known_copiers
+from lib.protocols import known_copiers
 from lib.protocols.known_copiers import Draw, Points, Source
 
 RULES = 156  # what a seed is for, beside those of the samplers
@@ -140,9 +139,6 @@ MEASURES: dict[str, Callable[[Points, Draw, Rules], Reading]] = {
     "near copies, exchanged": partial(exchanged, closer=THIRD),
 }
 
-LOW = ("authenticity", "$C_T$")
-"""measures whose low values are suspicious"""
-
 
 class Plan(NamedTuple):
     """What is measured, and how often."""
@@ -193,98 +189,3 @@ def table(source: Source, plan: Plan, rules: Rules, *, seed: int) -> pd.DataFram
             for name, measure in MEASURES.items():
                 rows.append((repetition, *sampler, name, *measure(samples, images, rules)))
     return pd.DataFrame(rows, columns=["repetition", "emits", "copies", "probability", "measure", "value", "p"])
-
-
-def of(found: pd.DataFrame, emits: str, copies: str, probability: float, measure: str) -> pd.DataFrame:
-    """The rows of one measure of one sampler, a row for each repetition; without copies, of the innocent one."""
-    kind = copies if probability else "none"
-    chosen = (found.emits == emits) & (found.copies == kind) & (found.probability == probability)
-    return found[chosen & (found.measure == measure)]
-
-
-def alarms(found: pd.DataFrame, emits: str, copies: str, probability: float, measure: str) -> Estimate:
-    """Share of repetitions in which the measure's own null is rejected at :data:`LEVEL`."""
-    p = of(found, emits, copies, probability, measure).p
-    return share(int((p <= LEVEL).sum()), len(p))
-
-
-def beyond_innocent(found: pd.DataFrame, emits: str, copies: str, probability: float, measure: str) -> Estimate:
-    """Share of repetitions whose value is beyond all but :data:`LEVEL` of those of the same sampler without copies.
-
-    What the measure could see if its null were known: a comparison that nobody can make of a model at hand.
-    """
-    sign = -1 if measure in LOW else 1
-    values, without = (sign * of(found, emits, copies, each, measure).value for each in (probability, 0.0))
-    limit = np.quantile(without, 1 - LEVEL, method="higher")
-    return share(int((values > limit).sum()), len(values))
-
-
-def smallest(
-    seen: Callable[..., Estimate], found: pd.DataFrame, emits: str, copies: str, measure: str, power: float = 0.8
-) -> float | None:
-    """The smallest probability of a copy from which on a share of repetitions is seen; None: not even the largest.
-
-    Args:
-        seen: :func:`alarms` or :func:`beyond_innocent`.
-        found: the rows.
-        emits: the innocent part of the sampler.
-        copies: their kind.
-        measure: by which to see.
-        power: the share.
-    """
-    kept = None
-    for probability in sorted({p for p in found.probability if p}, reverse=True):
-        if seen(found, emits, copies, probability, measure).value < power:
-            break
-        kept = probability
-    return kept
-
-
-def response(found: pd.DataFrame, emits: str, copies: str, probability: float, measure: str) -> Estimate:
-    """The mean value over repetitions, with its interval."""
-    return mean_of_few(torch.from_numpy(of(found, emits, copies, probability, measure).value.to_numpy(float)))
-
-
-def alarms_of_innocents(found: pd.DataFrame, names: Sequence[str], measure: str) -> Estimate:
-    """Share of innocent samplers that are accused; those of a repetition share its images, and are one case."""
-    each = [of(found, name, "none", 0.0, measure).p.to_numpy() <= LEVEL for name in names]
-    return mean_of_few(torch.from_numpy(np.mean(each, axis=0))).within(0.0, 1.0)
-
-
-def excess(found: pd.DataFrame, rules: Rules) -> Estimate:
-    """How much more often fresh images are authentic than the formula says, over repetitions."""
-    values = of(found, ZERO, "none", 0.0, "authenticity").value.to_numpy(float)
-    return mean_of_few(torch.from_numpy(values - copying.authenticity_null(rules.dimension)))
-
-
-class ByDimension(NamedTuple):
-    """Fresh images on the first principal components: what is accused, and what the formula says."""
-
-    components: int
-    dimension: float
-    """estimated by maximum likelihood, on halves of as many images as two sets have"""
-    third: Estimate
-    """share of fresh images with a ratio below 1/3"""
-    authentic: Estimate
-    """share of fresh images that are authentic"""
-
-
-def by_dimension(source: Source, plan: Plan, components: Sequence[int], *, seed: int) -> list[ByDimension]:
-    """The two rules with a formula, of fresh images on the first few components.
-
-    Args:
-        source: of the images.
-        plan: how many images, and how often.
-        components: numbers of components.
-        seed: of the draws, which are those of :func:`table`.
-    """
-    draws = [known_copiers.draw(source, plan.count, r, seed=seed) for r in range(plan.repetitions)]
-    cloud = torch.cat([draws[0].train, draws[0].held_out])
-    estimated = dimensions.estimated({str(k): cloud[:, :k] for k in components}, seed=seed, halves=2)
-    rows = []
-    for k, halves in zip(components, estimated["maximum likelihood"], strict=True):
-        sides = [(each.fresh[:, :k].contiguous(), each.train[:, :k].contiguous()) for each in draws]
-        below = [float((copying.neighbour_ratio(*side) < THIRD).double().mean()) for side in sides]
-        shares = [mean_of_few(torch.tensor(each)) for each in (below, [copying.authenticity(*s) for s in sides])]
-        rows.append(ByDimension(k, halves.mean, *shares))
-    return rows
