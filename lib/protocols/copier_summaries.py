@@ -66,19 +66,19 @@ def smallest(
 
 def response(found: pd.DataFrame, emits: str, copies: str, probability: float, measure: str) -> Estimate:
     """The mean value over repetitions, with its interval."""
-    return mean_of_few(torch.from_numpy(of(found, emits, copies, probability, measure).value.to_numpy(float)))
+    return mean_of_few(torch.tensor(of(found, emits, copies, probability, measure).value.tolist()))
 
 
 def alarms_of_innocents(found: pd.DataFrame, names: Sequence[str], measure: str) -> Estimate:
     """Share of innocent samplers that are accused; those of a repetition share its images, and are one case."""
     each = [of(found, name, "none", 0.0, measure).p.to_numpy() <= LEVEL for name in names]
-    return mean_of_few(torch.from_numpy(np.mean(each, axis=0))).within(0.0, 1.0)
+    return mean_of_few(torch.tensor(np.mean(each, axis=0))).within(0.0, 1.0)
 
 
 def excess(found: pd.DataFrame, rules: Rules) -> Estimate:
     """How much more often fresh images are authentic than the formula says, over repetitions."""
-    values = of(found, ZERO, "none", 0.0, "authenticity").value.to_numpy(float)
-    return mean_of_few(torch.from_numpy(values - copying.authenticity_null(rules.dimension)))
+    values = of(found, ZERO, "none", 0.0, "authenticity").value.tolist()
+    return mean_of_few(torch.tensor(values) - copying.authenticity_null(rules.dimension))
 
 
 def power(found: pd.DataFrame, emits: str, copies: str, doses: Sequence[float]) -> Float[np.ndarray, "tests doses"]:

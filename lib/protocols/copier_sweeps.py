@@ -72,7 +72,7 @@ def by_width(
         images = known_copiers.draw(source, plan.count, repetition, seed=seed)
         for width in widths:
             rng = np.random.default_rng([seed, repetition, WIDTHS])
-            innocent = known_copiers.drawn(source.mixture, plan.count, width, rng=rng)
+            innocent = known_copiers.drawn(source.mixture, plan.count, width, rng=rng).to(images.train)
             for each in (0.0, probability):
                 samples = known_copiers.memoriser(images, innocent, each, images.train)
                 for name in names:

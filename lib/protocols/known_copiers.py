@@ -90,7 +90,7 @@ def drawn(mixture: GaussianMixture, count: int, scale: float = 1.0, *, rng: np.r
     part = rng.choice(len(mixture.weights_), count, p=mixture.weights_)
     factors = np.linalg.cholesky(mixture.covariances_)
     steps = np.einsum("nij,nj->ni", factors[part], rng.standard_normal((count, mixture.means_.shape[1])))
-    return torch.from_numpy(mixture.means_[part] + scale * steps).float()
+    return torch.from_numpy(mixture.means_[part] + scale * steps)
 
 
 class Draw(NamedTuple):
@@ -129,13 +129,13 @@ def innocents(source: Source, images: Draw, narrow: float, wide: float) -> dict[
     count, parts, seed = len(images.train), len(source.mixture.weights_), images.identity[0]
     rngs = [np.random.default_rng([*images.identity, SAMPLES, index]) for index in range(4)]
     learner = fitted(images.train, min(parts, max(1, count // 30)), seed=seed)
-    return {
-        "fresh images": images.fresh,
+    made = {
         "mixture": drawn(source.mixture, count, rng=rngs[0]),
         "too narrow": drawn(source.mixture, count, narrow, rng=rngs[1]),
         "too wide": drawn(source.mixture, count, wide, rng=rngs[2]),
         "learner": drawn(learner, count, rng=rngs[3]),
     }
+    return {"fresh images": images.fresh} | {name: points.to(images.train) for name, points in made.items()}
 
 
 def copies(source: Source, images: Draw, blurred: float, noise: float) -> dict[str, Points]:
@@ -148,7 +148,7 @@ def copies(source: Source, images: Draw, blurred: float, noise: float) -> dict[s
         noise: standard deviation of the noise, of a range of 1.
     """
     normal = np.random.default_rng([*images.identity, NOISE]).standard_normal(images.images.shape)
-    made = (blur(blurred)(images.images), images.images + noise * torch.from_numpy(normal).float())
+    made = (blur(blurred)(images.images), images.images + noise * torch.from_numpy(normal).to(images.images))
     return dict(zip(("exact", "blurred", "noised"), (images.train, *map(source.coordinates, made)), strict=True))
 
 
