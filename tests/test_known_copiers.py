@@ -165,11 +165,11 @@ def test_samples_as_if_independent_are_accused_more_often_than_the_level_where_t
     draws = [drawn(repetition) for repetition in range(repetitions)]
     p = {
         name: [MEASURES[name](0.2 * images.fresh, images, RULES).p for images in draws]
-        for name in ("nearer to training", "nearer, exchanged")
+        for name in ("nearer to training", "exchange: nearer")
     }
     alarms = {name: share(int((np.array(values) <= LEVEL).sum()), repetitions) for name, values in p.items()}
     assert alarms["nearer to training"].low > 2 * LEVEL
-    assert alarms["nearer, exchanged"].low <= LEVEL
+    assert alarms["exchange: nearer"].low <= LEVEL
 
 
 def test_held_out_images_instead_of_training_images_are_no_copies_to_an_exchange():
@@ -255,5 +255,5 @@ def test_uniform_images_are_accused_by_the_formula_of_their_dimension(source):
 def test_a_mixture_without_width_is_accused_by_the_test_of_copying_and_not_by_the_exchange(source):
     found = copier_sweeps.by_width(source, PLAN, RULES, [0.01, 1.0], 1.0, seed=0)
     assert found["$C_T$", 0.0][0].value == 1
-    assert [rate.value for rate in found["nearer, exchanged", 1.0]] == [1, 1]
+    assert [rate.value for rate in found["exchange: nearer", 1.0]] == [1, 1]
     assert {rate.n for rates in found.values() for rate in rates} == {PLAN.repetitions}

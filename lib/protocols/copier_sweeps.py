@@ -67,7 +67,7 @@ def by_width(
     Returns:
         By test and probability, 0 or the given one, an estimate for each width.
     """
-    names, found = ("$C_T$", "nearer, exchanged"), {}
+    names, found = ("$C_T$", "exchange: nearer"), {}
     for repetition in range(plan.repetitions):
         images = known_copiers.draw(source, plan.count, repetition, seed=seed)
         for width in widths:

@@ -135,8 +135,8 @@ MEASURES: dict[str, Callable[[Points, Draw, Rules], Reading]] = {
     "$C_T$": ct,
     "ratio of 2021": neighbour_ratio,
     "nearer to training": nearer,
-    "nearer, exchanged": exchanged,
-    "near copies, exchanged": partial(exchanged, closer=THIRD),
+    "exchange: nearer": exchanged,
+    "exchange: near copies": partial(exchanged, closer=THIRD),
 }
 
 
