@@ -1,5 +1,6 @@
 """Is an image copied, and is it influential? Of learnt models, and of samplers whose answers are known."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from lib.measures.intervals import Estimate, over_models
 from lib.models.draws import rng_from
 from lib.protocols import influence
 from lib.protocols.dose_response import Pair
-from lib.protocols.emission import Points, emitted, generated, kernel_effect, kernel_samples, width_of
+from lib.protocols.emission import Made, Points, emitted, generated, kernel_effect, kernel_samples, width_of
 from lib.protocols.planting import Plan
 
 GENERATED, KERNELS = 171, 172  # what a seed is for
@@ -31,7 +32,7 @@ class Answers(NamedTuple):
 class Kernels(NamedTuple):
     """A sampler of kernels for each training set of a plan."""
 
-    samples: list[Points]
+    samples: list[Made]
     came_out: list[torch.Tensor]
     """of which candidates a near-duplicate is among the samples"""
     effects: list[dict[str, torch.Tensor]]
@@ -96,7 +97,7 @@ def of_models(plan: Plan, pairs: Sequence[Pair], came_out: Sequence[torch.Tensor
     )
 
 
-def made(plan: Plan, decoders: Sequence[Decoder], latent: int, count: int) -> list[Points]:
+def made(plan: Plan, decoders: Sequence[Decoder], latent: int, count: int) -> list[Made]:
     """What each of some models makes of standard normal latents, in [-1, 1]."""
     place = plan.dataset.train.device
     return [
@@ -105,12 +106,31 @@ def made(plan: Plan, decoders: Sequence[Decoder], latent: int, count: int) -> li
     ]
 
 
-def out_of(plan: Plan, samples: Points) -> torch.Tensor:
+def out_of(plan: Plan, samples: Made) -> torch.Tensor:
     """Which candidates have a near-duplicate among the samples of a model."""
     return emitted(samples, pictures(plan))[: 2 * plan.planted]
 
 
 def copied(plan: Plan, came_out: Sequence[torch.Tensor], dose: int) -> Estimate:
     """The share of the candidates of a dose that came out of models, with an interval over models."""
-    shares = [of_model[plan.copies(model) == dose].double() for model, of_model in enumerate(came_out)]
-    return over_models(np.mean, shares).within(0.0, 1.0)
+    return over_models(np.mean, _of_dose(plan, came_out, dose)).within(0.0, 1.0)
+
+
+def beyond(plan: Plan, came_out: Sequence[torch.Tensor], dose: int, count: int) -> Estimate:
+    r"""By how much :func:`copied` exceeds the share that random rows of the training set would give.
+
+    .. math:: 1 - (1 - c / n)^m
+
+    Args:
+        plan: the training sets of n rows.
+        came_out: of each model, of which candidates a near-duplicate came out.
+        dose: copies c.
+        count: samples m of each model.
+    """
+    rows = plan.background + plan.each * sum(plan.doses)
+    expected = -math.expm1(count * math.log1p(-dose / rows))
+    return over_models(np.mean, [of_model - expected for of_model in _of_dose(plan, came_out, dose)])
+
+
+def _of_dose(plan: Plan, came_out: Sequence[torch.Tensor], dose: int) -> list[torch.Tensor]:
+    return [of_model[plan.copies(model) == dose].double() for model, of_model in enumerate(came_out)]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from lib.measures.axes import Decoder, Images, PerSample
-from lib.measures.density import log_density
+from lib.measures.jacobian import singular_values
 from lib.measures.likelihood import log_evidence
 from lib.measures.paths import decay
 from lib.measures.recovery import recover
@@ -32,7 +32,7 @@ def of_vae(fit: ConvVAEFit, images: Images, how: How) -> dict[str, float]:
         "log p(x)": lambda: log_evidence(model.encode, model.decode, x, how.samples, generator=rng),
         "latent recovery": lambda: recover(decoder, x, latent=z.shape[1], steps=how.iterations, rng=rng),
         "nearest generated": lambda: nearest_generated(decoder, x, z.shape[1], how.generated, fit.spec.seed),
-        "density": lambda: log_density(decoder, z, how.rank),
+        "density": lambda: singular_values(decoder, z),
         "sharp peak": lambda: decay(decoder, z, rank=how.rank, radii=how.radii),
     }
     return {name: _seconds(measure) / len(x) for name, measure in measures.items()}

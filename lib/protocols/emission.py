@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lib.measures.axes import Decoder, PerSample
+from lib.measures.axes import Decoder
 from lib.measures.nearest import nearest
 
 AT_ONCE = 500
@@ -19,12 +19,12 @@ THIRD = 1 / 3
 """of the distance to the second nearest image, below which a generated one is called a copy of the nearest"""
 
 Points = Float[Tensor, "n pixels"]
-Copies = Float[Tensor, " rows"]
+Made = Float[Tensor, "made pixels"]
 Index = Int64[Tensor, " chosen"]
 
 
 @torch.no_grad()
-def generated(decoder: Decoder, latent: int, count: int, *, rng: torch.Generator) -> Points:
+def generated(decoder: Decoder, latent: int, count: int, *, rng: torch.Generator) -> Made:
     """Images that a decoder makes of standard normal latents, as vectors.
 
     Args:
@@ -37,7 +37,7 @@ def generated(decoder: Decoder, latent: int, count: int, *, rng: torch.Generator
     return torch.cat([decoder(some).flatten(1) for some in z.split(AT_ONCE)])
 
 
-def emitted(samples: Points, images: Points, *, threshold: float = THIRD) -> Bool[Tensor, " n"]:
+def emitted(samples: Made, images: Points, *, threshold: float = THIRD) -> Bool[Tensor, " n"]:
     """Which images a near-duplicate of is among the samples.
 
     A sample is a near-duplicate of its nearest image if it is nearer to it than a share of the distance to the second
@@ -58,13 +58,15 @@ def emitted(samples: Points, images: Points, *, threshold: float = THIRD) -> Boo
     return found
 
 
-def kernel_samples(rows: Points, count: int, width: float, *, rng: torch.Generator) -> Points:
+def kernel_samples(rows: Points, count: int, width: float, *, rng: torch.Generator) -> Made:
     """Rows drawn with replacement, each with normal noise of standard deviation ``width`` on every pixel."""
     chosen = torch.randint(len(rows), (count,), generator=rng, device=rows.device)
     return rows[chosen] + width * torch.randn(count, rows.shape[1], generator=rng, device=rows.device, dtype=rows.dtype)
 
 
-def kernel_effect(rows: Points, copies: Copies, width: float, which: Index, removed: Copies) -> PerSample:
+def kernel_effect(
+    rows: Points, copies: Float[Tensor, " n"], width: float, which: Index, removed: Float[Tensor, " chosen"]
+) -> Float[Tensor, " chosen"]:
     r"""How much log p at training images falls when some of their copies are removed, in nats.
 
     .. math:: \log p(x) = \text{const} + \log \sum_i \tfrac{c_i}{\sum_j c_j} \exp(-\|x - t_i\|^2 / (2 h^2))
@@ -88,7 +90,7 @@ def kernel_effect(rows: Points, copies: Copies, width: float, which: Index, remo
     others[torch.arange(len(which)), which] = -torch.inf
     others, own, rest = others.logsumexp(1), copies[which], copies.sum() - copies[which]
 
-    def log_p(of: Copies) -> PerSample:
+    def log_p(of: Tensor) -> Tensor:
         return torch.logaddexp(others, of.log()) - (rest + of).log()
 
     return log_p(own) - log_p(own - removed)

@@ -67,8 +67,7 @@ def last_less_first(pairs: Sequence[Pair], measure: str) -> Estimate:
 
 def correlations(pairs: Sequence[Pair], measures: Sequence[str]) -> Float[np.ndarray, "measures measures"]:
     """Rank correlations between measures less the sham's, over the planted candidates; the mean over models."""
-    columns = [_less_sham(pairs, name) for name in measures]
-    return np.array([[over_models(rank_correlation, a, b).value for b in columns] for a in columns])
+    return np.array([[agreement(pairs, [first, second]).value for second in measures] for first in measures])
 
 
 def agreement(pairs: Sequence[Pair], measures: Sequence[str]) -> Estimate:
@@ -78,7 +77,8 @@ def agreement(pairs: Sequence[Pair], measures: Sequence[str]) -> Estimate:
         pairs: the models and their shams.
         measures: names of two or more.
     """
-    return over_models(mean_rank_correlation, *(_less_sham(pairs, name) for name in measures))
+    columns = zip(*(_less_sham(pair, measures) for pair in pairs), strict=True)
+    return over_models(mean_rank_correlation, *map(list, columns))
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> np.floating:
@@ -94,13 +94,14 @@ def difference_of_differences(
 
 
 def mean_rank_correlation(*columns: np.ndarray) -> np.floating:
-    """Spearman's correlation, the mean over all pairs of columns.
+    """Spearman's correlation, the mean over all pairs of columns; zero where a column has one value and no order.
 
     Example:
         >>> float(mean_rank_correlation(np.arange(4), np.arange(4), -np.arange(4)).round(3))
         -0.333
     """
-    return np.mean([rank_correlation(a, b) for a, b in itertools.combinations(columns, 2)])
+    pairs = itertools.combinations(columns, 2)
+    return np.mean([rank_correlation(a, b) if np.ptp(a) and np.ptp(b) else 0.0 for a, b in pairs])
 
 
 def _of_dose(pairs: Sequence[Pair], measure: str, dose: int, rows: int = 1) -> list[PerSample]:
@@ -113,5 +114,7 @@ def _slope(pairs: Sequence[Pair], measure: str, dose: int) -> list[list[PerSampl
     return [_of_dose(pairs, measure, end, dose - before) for end in (dose, before)]
 
 
-def _less_sham(pairs: Sequence[Pair], measure: str) -> list[PerSample]:
-    return [(pair.values(measure) - pair.values(measure, sham=True))[pair.copies > 0] for pair in pairs]
+def _less_sham(pair: Pair, measures: Sequence[str]) -> list[PerSample]:
+    """Measures of the planted candidates of which all of them are known."""
+    values = torch.stack([pair.values(name) - pair.values(name, sham=True) for name in measures])
+    return list(values[:, (pair.copies > 0) & ~values.isnan().any(0)])
