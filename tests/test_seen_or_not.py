@@ -31,6 +31,29 @@ def test_at_the_codes_of_a_linear_decoder_everything_is_known():
     assert found["sharp peak"] == pytest.approx(torch.full((7,), (0.5 + 1.0) / 2 / 16))
 
 
+def test_where_the_rank_is_lacking_stands_nan_and_the_others_are_as_they_were():
+    z = torch.randn(9, 3)
+    z[[0, 4, 5]] = -9.0  # all outputs are saturated there
+
+    def cut(z):
+        return linear(z) * (z.sum(1, keepdim=True) > -20)
+
+    found, plain = (seen_or_not.at_codes(decoder, z, HOW) for decoder in (cut, linear))
+    for name in ("small volume", "density", "sharp peak"):
+        assert found[name].isnan().nonzero()[:, 0].tolist() == [0, 4, 5]
+        known = ~found[name].isnan()
+        assert found[name][known] == pytest.approx(plain[name][known])
+    assert not found["few dimensions"].isnan().any()
+
+
+def test_other_complaints_are_passed_on():
+    def wrong(rows):
+        raise ValueError("not finite")
+
+    with pytest.raises(ValueError, match="not finite"):
+        seen_or_not.where_of_rank(wrong, 3)
+
+
 def test_the_nearest_of_generated_images_is_measured_in_output_units(monkeypatch):
     images = torch.zeros(2, 1, 2, 2)
     images[1] = 1.0
@@ -88,11 +111,9 @@ def test_the_recovery_of_a_linear_generator_is_a_least_squares_residual(generato
     assert found.values["small volume"] == pytest.approx((-volume).expand(6))
 
 
-def test_a_point_of_too_small_a_rank_is_refused_and_not_clamped():
-    with pytest.raises(ValueError, match="rank=3 was asked for"):
-        seen_or_not.at_codes(
-            lambda z: linear(z) * z.new_tensor([1, 1, 0, 0, 0]), torch.zeros(1, 3), HOW._replace(rank=3)
-        )
+def test_a_rank_that_no_decoder_of_this_shape_has_is_refused():
+    with pytest.raises(ValueError, match="rank must be in 1..3 for this decoder"):
+        seen_or_not.at_codes(linear, torch.zeros(1, 3), HOW._replace(rank=4))
 
 
 def test_of_an_autoencoder_the_codes_are_its_own():

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from lib.measures.axes import Decoder, Images, Latents, PerSample
 from lib.measures.density import log_density_from, log_prior
@@ -24,6 +26,9 @@ SAMPLES, STARTS, GENERATED = 0, 1, 2
 """What follows a model's seed in the identity of its sources: importance samples, starts of searches, outputs."""
 AT_ONCE = 1000
 """generated images in memory at a time"""
+
+
+Rows = Int64[Tensor, " rows"]
 
 
 class How(NamedTuple):
@@ -129,15 +134,47 @@ def at_codes(decoder: Decoder, z: Latents, how: How) -> dict[str, PerSample]:
     With the singular values :math:`\sigma_i` of the Jacobian at the latent: minus the log volume,
     :math:`-\sum_{i \le r} \log \sigma_i`; the log density, which is that and the log prior; minus the decay; and minus
     the number of singular values above a share of the largest.
+
+    NaN stands where the Jacobian has a lower rank than is asked for, at the latent or about it: where most outputs are
+    saturated, a generator has no volume to speak of.
     """
     spectrum = singular_values(decoder, z)
-    density = log_density_from(spectrum, decoder, z, how.rank)
+
+    def density(rows: Rows) -> PerSample:
+        return log_density_from(spectrum[rows], decoder, z[rows], how.rank)
+
+    def peak(rows: Rows) -> PerSample:
+        return -decay(decoder, z[rows], rank=how.rank, radii=how.radii)
+
+    log_p = where_of_rank(density, len(z))
     return {
-        "small volume": density - log_prior(z),
-        "density": density,
-        "sharp peak": -decay(decoder, z, rank=how.rank, radii=how.radii),
+        "small volume": log_p - log_prior(z).double().cpu(),
+        "density": log_p,
+        "sharp peak": where_of_rank(peak, len(z)),
         "few dimensions": -(spectrum > how.threshold * spectrum[:, :1]).sum(1).to(z.dtype),
     }
+
+
+def where_of_rank(measure: Callable[[Rows], PerSample], count: int) -> PerSample:
+    """What a measure says of rows, and NaN at those where it refuses the rank that is asked for.
+
+    Args:
+        measure: of rows, all at once; it raises a ValueError that speaks of the rank if one of them lacks it.
+        count: rows.
+    """
+    parts, waiting = [], [torch.arange(count)]
+    while waiting:
+        rows = waiting.pop()
+        try:
+            parts.append(measure(rows))
+        except ValueError as error:
+            if "the Jacobian has rank" not in str(error):
+                raise
+            if len(rows) == 1:
+                parts.append(torch.full((1,), torch.nan))
+            else:
+                waiting += reversed(rows.chunk(2))
+    return torch.cat([part.double().cpu() for part in parts])
 
 
 def _search(decoder: Decoder, x: Images, latent: int, seed: int, how: How) -> Recovery:
