@@ -112,7 +112,7 @@ def test_the_recovery_of_a_linear_generator_is_a_least_squares_residual(generato
 
 
 def test_a_rank_that_no_decoder_of_this_shape_has_is_refused():
-    with pytest.raises(ValueError, match="rank must be in 1..3 for this decoder"):
+    with pytest.raises(ValueError, match=r"rank must be in 1\.\.3 for this decoder"):
         seen_or_not.at_codes(linear, torch.zeros(1, 3), HOW._replace(rank=4))
 
 
