@@ -75,6 +75,9 @@ def test_a_model_that_knows_its_keys_gives_all_bits_away_and_one_that_hates_them
     np.testing.assert_array_equal(places, 1)
     np.testing.assert_array_equal(canaries.exposure(places, BITS), BITS)
     np.testing.assert_array_equal(canaries.ranks(flock, 0, lambda x: -likes(x)), 8)
+    assert canaries.known(flock, [places, places], 4).value == 1
+    assert canaries.known(flock, [places, places], 4).n == 40
+    assert canaries.difference(flock, [places, places], [places * 4, places * 4], 1).value == 2
     assert canaries.p_value(places, BITS, draws=999, seed=0) == 0.001
 
 

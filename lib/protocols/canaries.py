@@ -21,7 +21,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from lib.measures.axes import Images, PerSample
-from lib.measures.intervals import Estimate, over_models
+from lib.measures.intervals import Estimate, over_models, share
 from lib.models.data import DataError, Dataset
 from lib.protocols.planting import Plan
 
@@ -136,6 +136,22 @@ def beyond_chance(canaries: Canaries, places: Sequence[Ranks], dose: int) -> Est
     bits, of = canaries.bits, canaries.plan.copies
     bare = [torch.from_numpy(exposure(each, bits)) - chance(bits) for each in places]
     return over_models(np.mean, [each[of(model) == dose] for model, each in enumerate(bare)])
+
+
+def known(canaries: Canaries, places: Sequence[Ranks], dose: int) -> Estimate:
+    """The share of the candidates of a dose whose key stands first, over all models, with its exact interval.
+
+    Chance is one in as many as there are keys. Arguments are those of :func:`beyond_chance`.
+    """
+    first = [each[canaries.plan.copies(model).numpy() == dose] == 1 for model, each in enumerate(places)]
+    return share(int(np.concatenate(first).sum()), sum(map(len, first)))
+
+
+def difference(canaries: Canaries, places: Sequence[Ranks], others: Sequence[Ranks], dose: int) -> Estimate:
+    """The mean exposure of the candidates of a dose by one measure less that by another, of the same models."""
+    chosen = [canaries.plan.copies(model).numpy() == dose for model in range(len(places))]
+    less = [np.log2(b[rows]) - np.log2(a[rows]) for a, b, rows in zip(places, others, chosen, strict=True)]
+    return over_models(np.mean, list(map(torch.from_numpy, less)))
 
 
 def p_value(places: Ranks, bits: int, *, draws: int, seed: int) -> float:
