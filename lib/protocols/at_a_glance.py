@@ -27,11 +27,15 @@ def frame(pairs: Sequence[Pair], *, draws: int, seed: int) -> pd.DataFrame:
     rows = {}
     for name in pairs[0].measures:
         curve = dose_response.curve(pairs, name)
-        rows[name] = {f"AUC, {first}": curve[first], f"AUC, {last}": curve[last]}
+        rows[name] = {f"AUC, {_copies(first)}": curve[first], f"AUC, {_copies(last)}": curve[last]}
         if enough:
-            rows[name][f"found, {last}"] = dose_response.rates(pairs, name)[last]
+            rows[name][f"found, {_copies(last)}"] = dose_response.rates(pairs, name)[last]
         rows[name] |= {
             "from": dose_response.smallest_detected(curve),
             "false alarms": relabelling.alarms(tested[name].shams),
         }
     return pd.DataFrame.from_dict(rows, orient="index", dtype=object)
+
+
+def _copies(dose: int) -> str:
+    return f"{dose} copies" if dose > 1 else "1 copy"

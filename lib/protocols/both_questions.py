@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lib.measures.axes import Decoder
-from lib.measures.intervals import Estimate, over_models
+from lib.measures.intervals import Estimate, by_model, over_models, share, with_models
 from lib.models.draws import rng_from
 from lib.protocols import influence
 from lib.protocols.dose_response import Pair
@@ -45,16 +45,16 @@ def pictures(plan: Plan) -> Points:
     return 2 * plan.dataset.train[torch.cat([pools.candidates, pools.background])].flatten(1) - 1
 
 
-def kernels(plan: Plan, models: int, share: float, count: int) -> Kernels:
+def kernels(plan: Plan, models: int, length: float, count: int) -> Kernels:
     """Samplers of kernels on the training sets of models.
 
     Args:
         plan: the training sets.
         models: how many.
-        share: length of a kernel's noise, in that of the median distance between nearest images.
+        length: of a kernel's noise, in that of the median distance between nearest images.
         count: samples of each.
     """
-    images, width = pictures(plan), width_of(share, pictures(plan))
+    images, width = pictures(plan), width_of(length, pictures(plan))
     samples, came_out, effects = [], [], []
     for model in range(models):
         copies = plan.copies(model)
@@ -112,8 +112,13 @@ def out_of(plan: Plan, samples: Made) -> torch.Tensor:
 
 
 def copied(plan: Plan, came_out: Sequence[torch.Tensor], dose: int) -> Estimate:
-    """The share of the candidates of a dose that came out of models, with an interval over models."""
-    return over_models(np.mean, _of_dose(plan, came_out, dose)).within(0.0, 1.0)
+    """The share of the candidates of a dose that came out of models.
+
+    The interval is exact over images, as none of few is not none of all, and widened by that over models.
+    """
+    shares = _of_dose(plan, came_out, dose)
+    all_images = share(int(torch.cat(shares).sum()), sum(map(len, shares)))
+    return with_models(all_images, by_model(np.mean, shares)).within(0.0, 1.0)
 
 
 def beyond(plan: Plan, came_out: Sequence[torch.Tensor], dose: int, count: int) -> Estimate:

@@ -21,7 +21,7 @@ def percentages(axis: plt.Axes, shares: Float[np.ndarray, "rows columns"], label
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
     for (row, column), value in np.ndenumerate(shares):
         look = {"color": "white" if value > 0.7 else "black", "ha": "center", "va": "center"}
-        axis.text(column, row, f"{100 * value:.0f}", fontsize=9, **look)
+        axis.text(column, row, f"{100 * value:.0f}".replace("-", "−"), fontsize=9, **look)
     axis.set_xticks(range(len(labels)), labels)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
