@@ -1,0 +1,28 @@
+"""The command ``class``: an edition for students, or for those who teach them."""
+
+from pathlib import Path
+
+import click
+
+from lib.options import preset_option
+from lib.study import classes, recorded, runs
+
+
+@click.command("class")
+@click.option(
+    "--for", "audience", required=True, type=click.Choice(["students", "instructors"]), help="Who is to read it."
+)
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@preset_option
+def class_(audience: str, out: Path, preset: str) -> None:
+    """Make pages and notebooks for a class in the folder OUT. Nothing is executed.
+
+    They are of the runs that `python -m lib book` has made, and of the recorded results where there are none.
+
+    Example: python -m lib class --for students _build/students
+    """
+    todo = runs.jobs(preset, {})
+    done = [(job, record) for job in todo if (record := runs.load(job))]
+    kept = recorded.sections()
+    click.echo(f"{len(done)} of {len(todo)} notebooks are run, {len(kept)} recorded; rendering ...")
+    click.echo(f"for {audience}: {classes.make(done, kept, audience, out)}\nnotebooks: {out / 'notebooks'}")
