@@ -213,4 +213,4 @@ def test_one_address_everywhere():
 def test_the_makefile_describes_its_targets():
     text = (ROOT / "Makefile").read_text()
     described = set(re.findall(r"^(\w+):.*## ", text, re.MULTILINE))
-    assert described == {"help", "read", "book", "edition", "test", "lint", "format", "clean"}
+    assert described == {"help", "read", "book", "pdf", "edition", "test", "lint", "format", "clean"}
