@@ -38,7 +38,10 @@ if (new URLSearchParams(location.search).has("present")) {
         notes.append(block);
         continue;
       }
-      if (SOLUTION.test(title(block))) block.classList.add("solution");
+      if (SOLUTION.test(title(block))) {
+        block.classList.add("solution");
+        make("span", "solution-hint", block.querySelector(".admonition-title, summary")).textContent = " (press s)";
+      }
       if (alone(block) && !empty(slide)) slide = add(heading);
       slide.body.append(block);
       if (full(slide) && slide.body.children.length > 1 && !empty(slide)) {

@@ -1,6 +1,7 @@
 """An edition for a class: pages and notebooks of one and the same run, for students or for those who teach them."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def make(runs: Sequence[tuple[Job, dict]], recorded: Sections, audience: str, fo
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / STAMP).exists():
         raise parameters.Refused(f"{folder} is not empty, and not an edition for a class; name a folder of its own")
+    for old in ("pages", "notebooks"):  # before anything else: nothing of an instructors' edition stays in a students'
+        shutil.rmtree(folder / old, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     store.write_atomically(folder / STAMP, json.dumps({"for": audience}).encode())
     index = pages.render(runs, recorded, folder / "pages", audience)
