@@ -5,7 +5,7 @@ DEVICE ?= auto
 JOBS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help read book edition test lint format clean
+.PHONY: help read book pdf edition test lint format clean
 
 ready := .venv/.ready
 
@@ -18,6 +18,9 @@ book: $(ready)  ## set up, execute the notebooks, render _build/html/index.html
 
 read: $(ready)  ## set up, render the book from the recorded results; nothing is executed
 	.venv/bin/python -m lib read
+
+pdf: $(ready)  ## print the pages that are there as _build/pdf/book.pdf, by the system's Chromium
+	.venv/bin/python -m lib pdf
 
 edition: $(ready)  ## keep the book that was made of this commit as an archive: make edition VERSION=2026.1
 	.venv/bin/python -m lib edition '$(VERSION)'

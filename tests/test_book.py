@@ -405,7 +405,9 @@ def test_the_recorded_book_shows_what_was_recorded_and_how(browser, read_site):
     note = page.locator("main .admonition", has_text="not computed in this build but recorded")
     assert section.record["commit"] in note.inner_text()
     assert page.locator("main figure img").count() >= 2
-    assert page.locator("main table").last.locator("tbody tr").count() == len(claims.claims("metric_and_maps"))
+    assert page.locator("main .cell_output table").last.locator("tbody tr").count() == len(
+        claims.claims("metric_and_maps")
+    )
     card = opened(browser, read_site, "book/scorecard.html", trouble)
     assert card.locator(".totals").count() == 1
     assert card.locator("main", has_text="In this build").count() == 0

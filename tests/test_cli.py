@@ -33,7 +33,9 @@ def test_list_shows_chapters_parameters_ranges_and_minutes(call):
         assert expected in text
 
 
-@pytest.mark.parametrize("name", ["list", "book", "run", "sweep", "stability", "data", "edition", "site"])
+@pytest.mark.parametrize(
+    "name", ["list", "book", "run", "sweep", "stability", "data", "edition", "site", "class", "pdf"]
+)
 def test_every_command_has_help_with_an_example(call, name):
     code, text = call(name, "--help")
     assert code == 0

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lib.models.data import ROOT
-from lib.study import claims, pages, parameters, runs, scorecard
+from lib.study import claims, execution, pages, parameters, runs, scorecard
 from lib.study.runs import Job
 
 CLAIM = {
@@ -85,7 +85,7 @@ def test_a_section_is_added_by_its_own_files_and_one_line_of_each_list(house):
     card = scorecard.page((house / "book" / "scorecard.md").read_text(), scorecard.rows({"added": record}, {}))
     assert "### {doc}`../notebooks/added`" in card
     assert 'id="claim-added-x"' in card
-    assert "{doc}`../notebooks/added`" in pages.execution([(job, record)], {})
+    assert "{doc}`../notebooks/added`" in execution.page([(job, record)], {})
     pages._stage([(job, record)], {}, yaml.safe_load((house / "_toc.yml").read_text()), house / "sources")
     staged = {path.stem for path in (house / "sources" / "notebooks").glob("*.ipynb")}
     assert staged == set(order)

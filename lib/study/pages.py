@@ -14,7 +14,20 @@ import yaml
 
 from lib.models import closure
 from lib.models.data import ROOT
-from lib.study import claims, editions, front, parameters, processes, scorecard, stability, tables, verification
+from lib.study import (
+    audiences,
+    claims,
+    editions,
+    execution,
+    front,
+    parameters,
+    plans,
+    processes,
+    scorecard,
+    stability,
+    tables,
+    verification,
+)
 from lib.study.provenance import commit
 from lib.study.recorded import Section
 from lib.study.runs import Job, waiting
@@ -30,19 +43,22 @@ Sections = Mapping[str, Section]
 """recorded sections by name"""
 
 
-def render(runs: Sequence[tuple[Job, dict]], recorded: Sections, output: Path = HTML) -> Path:
+def render(
+    runs: Sequence[tuple[Job, dict]], recorded: Sections, output: Path = HTML, audience: str = "readers"
+) -> Path:
     """The whole book as HTML in ``output``, which is replaced only when the new pages are complete.
 
     Args:
         runs: what was run; of other sections, the page has what was recorded.
         recorded: the recorded sections.
         output: the folder of the pages.
+        audience: one of :data:`lib.study.audiences.AUDIENCES`.
     """
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     shown = {job.notebook.stem for job, _ in runs} | {name for name, section in recorded.items() if not section.changed}
     # A page without its figures leaves references to them that lead nowhere; any other warning is an error.
     whole = {path.stem for path in parameters.notebooks()} <= shown | waiting("quick").keys()
-    return _build(runs, recorded, toc, output, strict=whole)
+    return _build(runs, recorded, toc, output, strict=whole, audience=audience)
 
 
 def render_one(run: tuple[Job, dict], output: Path) -> Path:
@@ -50,39 +66,10 @@ def render_one(run: tuple[Job, dict], output: Path) -> Path:
     toc = {
         "format": "jb-book",
         "root": f"notebooks/{run[0].notebook.stem}",
-        "chapters": [{"file": "book/notation"}, {"file": "book/references"}],
+        "chapters": [{"file": f"book/{name}"} for name in ("notation", "prerequisites", "references")],
     }
     index = _build([run], {}, toc, output, strict=False)  # references to the other chapters lead nowhere here
     return index.with_name("notebooks") / f"{run[0].notebook.stem}.html"
-
-
-def execution(runs: Sequence[tuple[Job, dict]], recorded: Sections) -> str:
-    """What each notebook took, on what, from which commit, in this build and when it was recorded, as Markdown."""
-    order = [path.stem for path in parameters.notebooks()]
-    done = {job.notebook.stem: record for job, record in runs}
-    long = {name: section.record for name, section in recorded.items()}
-    parts = [(ROOT / "book" / "execution.md").read_text()]
-    for heading, records in (("This build", done), ("Recorded", long)):
-        if records:
-            took = [_took(name, records[name]) for name in order if name in records]
-            versions = list(next(iter(records.values()))["versions"].items())
-            parts += [f"## {heading}", tables.markdown(tables.rows(TOOK, took))]
-            parts += [tables.markdown(tables.rows(("software", "version"), versions))]
-    return "\n\n".join([*parts, ""])
-
-
-TOOK = ("section", "seconds", "peak memory", "device", "commit", "data")
-
-
-def _took(name: str, record: Mapping) -> list[str]:
-    data = record["dataset"]
-    digest = f"{data['name'].split('/')[-1]} `{data['sha256'][:12]}`" if data else "–"
-    memory = f"{record['peak_memory_bytes'] / 2**30:.2f} GiB"
-    device = record["device"] + (
-        f", {made['processor']}, {made['date'][:10]}" if (made := record.get("recorded")) else ""
-    )
-    page = f"{{doc}}`../notebooks/{name}`"
-    return [page, f"{record['seconds']:,.0f}", memory, device, f"`{record['commit']}`", digest]
 
 
 CHANGED_CELL = "*This cell was changed after the recording, so what it showed then is left out.*"
@@ -175,18 +162,32 @@ def _chapters(toc: dict) -> set[str]:
     return {entry.removeprefix("notebooks/") for entry in entries if entry.startswith("notebooks/")}
 
 
-def _stage_source(notebook: Path, folder: Path) -> None:
+def _source(notebook: Path) -> nbformat.NotebookNode:
     """A notebook without outputs, which says so."""
     content = nbformat.read(notebook, as_version=4)
     note = nbformat.v4.new_markdown_cell(NOT_RUN.format(name=notebook.stem), id="not-run")
     content.cells.insert(1, note)
-    nbformat.write(content, folder / notebook.name)
+    return content
 
 
-def _build(runs: Sequence[tuple[Job, dict]], recorded: Sections, toc: dict, output: Path, *, strict: bool) -> Path:
+def contents(runs: Sequence[tuple[Job, dict]], recorded: Sections) -> dict[str, nbformat.NotebookNode]:
+    """The pages of what was run or recorded, by section."""
+    made = {job.notebook.stem: page(job, record, recorded.get(job.notebook.stem)) for job, record in runs}
+    return made | {name: page_of(section) for name, section in recorded.items() if name not in made}
+
+
+def _build(
+    runs: Sequence[tuple[Job, dict]],
+    recorded: Sections,
+    toc: dict,
+    output: Path,
+    *,
+    strict: bool,
+    audience: str = "readers",
+) -> Path:
     with processes.locked(output), processes.scratch(output.parent) as own:
         sources = own / "sources"
-        _stage(runs, recorded, toc, sources)
+        _stage(runs, recorded, toc, sources, audience)
         program = str(Path(sys.executable).with_name("jupyter-book"))
         command = [program, "build", str(sources), "--path-output", str(own), "--all"]
         strictness = ["-W", "--keep-going", "-n"] if strict else []
@@ -207,19 +208,20 @@ def _complaints(output: str) -> str:
     return "the book was not rendered:\n" + "\n".join(found or lines[-20:])
 
 
-def _stage(runs: Sequence[tuple[Job, dict]], recorded: Sections, toc: dict, sources: Path) -> None:
+def _stage(
+    runs: Sequence[tuple[Job, dict]], recorded: Sections, toc: dict, sources: Path, audience: str = "readers"
+) -> None:
     """Sources at the paths that they have in the repository, so that the buttons of a page point at them."""
     shutil.copytree(ROOT / "book", sources / "book")
     (sources / "notebooks").mkdir()
     records = {job.notebook.stem: record for job, record in runs}
     long = {name: section for name, section in recorded.items() if name in _chapters(toc)}
-    made = {job.notebook.stem: page(job, record, long.get(job.notebook.stem)) for job, record in runs}
-    made |= {name: page_of(section) for name, section in long.items() if name not in records}
-    for name, content in made.items():
-        nbformat.write(content, sources / "notebooks" / f"{name}.ipynb")
-    for name in _chapters(toc) - made.keys():
-        _stage_source(parameters.find(name), sources / "notebooks")
     kept = {name: section.record for name, section in long.items()}
+    made = contents(runs, long)
+    without = {name: _source(parameters.find(name)) for name in _chapters(toc) - made.keys()}
+    for name, content in {**made, **without}.items():
+        shown = audiences.page(content, name, audience, records, kept)
+        nbformat.write(shown, sources / "notebooks" / f"{name}.ipynb")
     index, content = front.with_picture((ROOT / "book" / "index.md").read_text(), made)
     (sources / "book" / "index.md").write_text(front.numbers(index, kept | records))
     if content:
@@ -229,7 +231,11 @@ def _stage(runs: Sequence[tuple[Job, dict]], recorded: Sections, toc: dict, sour
         scorecard.page((ROOT / "book" / "scorecard.md").read_text(), decided)
     )
     scorecard.table(decided).to_csv(sources / "book" / "results.csv", index=False)
-    (sources / "book" / "execution.md").write_text(execution(runs, long))
+    (sources / "book" / "execution.md").write_text(execution.page(runs, long))
+    lessons_page = (ROOT / "book" / "teaching.md").read_text()
+    (sources / "book" / "teaching.md").write_text(
+        plans.page(lessons_page, records, kept, mistakes=audience != "students")
+    )
     steady = (ROOT / "book" / "stability.md").read_text()
     (sources / "book" / "stability.md").write_text(stability.with_tables(steady, ROOT / "recorded" / "stability"))
     checked = (ROOT / "book" / "verification.md").read_text()

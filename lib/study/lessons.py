@@ -1,0 +1,189 @@
+"""A section as a lesson: what it asks, what one can do afterwards, what it takes, and what is usually got wrong.
+
+It stands in the notebook's own metadata under ``lesson``, which no run depends on, so words can change without a run.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import nbformat
+
+from lib.measures.intervals import Estimate, number
+from lib.models.data import ROOT
+from lib.study import claims, parameters, tables
+
+VALUE = re.compile(r"\[\[([\w-]+)\]\]")
+TOPIC = re.compile(r"^\(pre-([\w-]+)\)=\n## (.+)$", re.MULTILINE)
+NEEDS = re.compile(r"\*\*You need:\*\*(.*?)\*\*You get:\*\*", re.DOTALL)
+WRONG = ("usually got wrong", "what the section says")
+NOT_REFUTED = " *The numbers shown here do not decide this: {name} would have to lie {where}.*"
+
+Values = Mapping[str, Estimate]
+"""the estimates of a section by name"""
+
+
+class Misconception(NamedTuple):
+    """What is usually got wrong, and the number that says so."""
+
+    wrong: str
+    fact: str
+    """with numbers, or with ``[[value]]`` in the place of a value of the section"""
+    refutes: tuple[float | None, float | None] | None = None
+    """where the whole interval of the first value lies if it refutes; an end that is None is open"""
+    cell: str = ""
+    """of the notebook, that has the numbers of a fact without values"""
+
+    def told(self, values: Values) -> str:
+        """The fact with the numbers of a run; where they do not refute, it says so."""
+        text = VALUE.sub(lambda place: _written(values.get(place[1])), self.fact)
+        if self.refutes is None:
+            return text
+        name = VALUE.search(self.fact)[1]
+        low, high = (
+            math.inf * sign if end is None else float(end) for sign, end in zip((-1, 1), self.refutes, strict=True)
+        )
+        ours = values.get(name)
+        if ours is None or (low <= ours.low and ours.high <= high):
+            return text
+        return text + NOT_REFUTED.format(name=f"`{name}`", where=_range(low, high))
+
+
+class Choice(NamedTuple):
+    """One answer to choose."""
+
+    text: str
+    feedback: str
+    right: bool = False
+
+
+class Question(NamedTuple):
+    """A question of which one answer is right."""
+
+    question: str
+    choices: list[Choice]
+
+
+class Check(NamedTuple):
+    """A function to write, which :func:`lib.study.exercises.check` looks at."""
+
+    name: str
+    task: str
+    begin: str
+    """the first lines of the function"""
+
+
+class Lesson(NamedTuple):
+    """A section as a lesson."""
+
+    questions: list[str]
+    outcomes: list[str]
+    """what one can do afterwards"""
+    prerequisites: list[str]
+    """topics of ``book/prerequisites.md``"""
+    teaching: int
+    """minutes, as the authors estimate"""
+    exercise: int
+    key_points: list[str]
+    misconceptions: list[Misconception]
+    checks: list[Check]
+    quiz: list[Question]
+
+
+def lesson(name: str, notebook: nbformat.NotebookNode) -> Lesson | None:
+    """The lesson of the notebook of that name; None if it has none.
+
+    Raises:
+        ValueError: a field that is missing, unknown or empty, or a misconception without a number.
+    """
+    if "lesson" not in notebook.metadata:
+        return None
+    found = {"checks": [], "quiz": [], **notebook.metadata["lesson"]}
+    wanted = {*Lesson._fields, "minutes"} - {"teaching", "exercise"}
+    empty = {name for name, value in found.items() if not value} - {"checks", "quiz"}
+    if set(found) != wanted or empty or set(found["minutes"]) != {"teaching", "exercise"}:
+        raise ValueError(
+            f"a lesson needs {', '.join(sorted(wanted))} and minutes of teaching and exercise; got {found}"
+        )
+    wrong = [Misconception(**each) for each in found["misconceptions"]]
+    if unsupported := [each.wrong for each in wrong if not supported(each, name, notebook)]:
+        raise ValueError(f"no number of the section refutes: {'; '.join(unsupported)}")
+    quiz = [Question(each["question"], [Choice(**choice) for choice in each["choices"]]) for each in found["quiz"]]
+    own = {"misconceptions": wrong, "quiz": quiz, "checks": [Check(**each) for each in found["checks"]]}
+    minutes = found.pop("minutes")
+    return Lesson(**(found | minutes | own))
+
+
+def supported(misconception: Misconception, name: str, notebook: nbformat.NotebookNode) -> bool:
+    """Whether the numbers of a fact are the section's: values of its claims or code, or numbers that a cell has."""
+    names = VALUE.findall(misconception.fact)
+    if names:
+        code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+        claimed = {claim.value for claim in claims.claims(name)}
+        listed = all(value in claimed or f'"{value}"' in code for value in names)
+        return listed and misconception.refutes is not None and not misconception.cell
+    text = next((cell.source for cell in notebook.cells if cell.id == misconception.cell), "")
+    numbers = re.findall(r"−?\d[\d,.]*\d|\d", misconception.fact)
+    return bool(numbers) and misconception.refutes is None and all(each in text for each in numbers)
+
+
+def sections() -> dict[str, Lesson]:
+    """The lessons of all notebooks that have one, in the order of the book."""
+    found = {path.stem: lesson(path.stem, nbformat.read(path, as_version=4)) for path in parameters.notebooks()}
+    return {name: each for name, each in found.items() if each}
+
+
+def topics() -> dict[str, str]:
+    """The topics of the page on prerequisites, with their titles."""
+    return dict(TOPIC.findall((ROOT / "book" / "prerequisites.md").read_text()))
+
+
+def earlier(notebook: nbformat.NotebookNode) -> list[str]:
+    """The sections that a section names under *You need*."""
+    return re.findall(r"\{doc\}`(\w+)`", NEEDS.search(notebook.cells[0].source)[1])
+
+
+def values(records: Mapping[str, dict], name: str) -> dict[str, Estimate]:
+    """The estimates of one section; none if there is no record of it."""
+    return claims.estimates(records.get(name, {}))
+
+
+def notes(one: Lesson, found: Values, minutes: str) -> str:
+    """What a teacher wants beside the page, as Markdown.
+
+    Args:
+        one: the lesson.
+        found: the numbers that refute.
+        minutes: what the computer takes, as :func:`lib.study.plans.measured` says it.
+    """
+    needed = ", ".join(f"{{ref}}`pre-{topic}`" for topic in one.prerequisites)
+    wrong = tables.rows(
+        ("usually got wrong", "what the section says"), [(w.wrong, w.told(found)) for w in one.misconceptions]
+    )
+    return "\n\n".join(
+        [
+            f"**Minutes:** {one.teaching} to teach, {one.exercise} for the exercise; the computer: {minutes}.",
+            f"**Questions:** {' '.join(one.questions)}",
+            f"**Afterwards one can:**\n\n{_list(one.outcomes)}",
+            f"**Needs:** {needed}.",
+            f"**Key points:**\n\n{_list(one.key_points)}",
+            tables.markdown(wrong),
+        ]
+    )
+
+
+def _list(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _written(value: Estimate | None) -> str:
+    if value is None:
+        return "(not run)"
+    return str(value) if value.n else number(value.value)
+
+
+def _range(low: float, high: float) -> str:
+    if math.isinf(low):
+        return f"below {number(high)}"
+    return f"above {number(low)}" if math.isinf(high) else f"between {number(low)} and {number(high)}"
