@@ -21,6 +21,8 @@
       `<label><input type="radio" name="latent-metric" value="${key}"${key === "expected" ? " checked" : ""}> ${name}</label>`).join("")}
     </fieldset>
     <div class="map"><canvas class="measure" aria-hidden="true"></canvas><svg role="group" aria-label="Map of two latents"></svg></div>
+    <div class="strips"><p class="shortest"><span>shortest path</span><canvas role="img"></canvas></p><p class="straight"><span>straight line</span><canvas role="img"></canvas></p></div>
+    <p class="said" role="status"></p>
     <div class="numbers">
       <table class="lengths"><caption>Lengths by each metric</caption><thead><tr><td></td>${Object.entries(METRICS).map(([key, name]) =>
         `<th scope="col" data-metric="${key}">${name}</th>`).join("")}</tr></thead><tbody>${["straight", "shortest", "ratio"].map((row) =>
@@ -29,9 +31,7 @@
       <table class="handles"><caption>Under the handles</caption><thead><tr><td></td><th scope="col">latents</th><th scope="col">√det <i>M</i></th></tr></thead>
         <tbody>${["A", "B"].map((name) => `<tr><th scope="row">${name}</th><td></td><td></td></tr>`).join("")}</tbody></table>
       <p class="hint">Drag A and B. Or focus one and press arrow keys (with Shift: five times as far; Home: back).</p>
-    </div>
-    <div class="strips"><p class="shortest"><span>shortest path</span><canvas role="img"></canvas></p><p class="straight"><span>straight line</span><canvas role="img"></canvas></p></div>
-    <p class="said" role="status"></p>`;
+    </div>`;
 
   class Explorer {
     constructor(root) {
