@@ -22,8 +22,8 @@ def test_in_a_flat_space_there_are_none():
 
 
 def test_around_a_hill_the_path_is_shorter_and_farther_from_codes_on_the_line():
-    z = torch.stack([torch.linspace(-2, 2, 41), torch.full((41,), 0.05)], 1)
-    found = detours.detours(bump, z, torch.tensor([[0], [40]]))
+    z = torch.stack([torch.linspace(-2, 2, 33), torch.full((33,), 0.05)], 1)
+    found = detours.detours(bump, z, torch.tensor([[0], [32]]))
     assert 0.5 < float(found.ratio) < 0.8
     assert float(found.farther) == pytest.approx(float((found.z[0, :, 1] - 0.05).max()), rel=0.02)
     assert float(found.farther) > 0.5
@@ -31,7 +31,9 @@ def test_around_a_hill_the_path_is_shorter_and_farther_from_codes_on_the_line():
 
 def test_a_path_that_did_not_converge_has_no_value(monkeypatch):
     solve = detours.shortest_path
-    monkeypatch.setattr(detours, "shortest_path", lambda *given: solve(*given)._replace(converged=torch.tensor([False])))
+    monkeypatch.setattr(
+        detours, "shortest_path", lambda *given: solve(*given)._replace(converged=torch.tensor([False]))
+    )
     found = detours.detours(bump, torch.tensor([[-2.0, 0.1], [2.0, 0.1]]), torch.tensor([[0], [1]]))
     assert found.ratio.isnan().all()
     assert found.farther.isnan().all()

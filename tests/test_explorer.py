@@ -9,6 +9,7 @@ from test_book import FLAGS, find_chromium
 
 from lib.measures import geodesic
 from lib.measures.curves import curve_length, straight
+from lib.models import rounded
 from lib.models.data import ROOT
 from lib.models.stochastic import Stochastic
 from lib.protocols import embeddings
@@ -34,14 +35,14 @@ def lively(shape=(1, 28, 28)):
 
 def test_packed_numbers_are_right_to_half_a_level():
     numbers = torch.randn(7, 5)
-    scale = float(numbers.abs().max()) / explorer.LEVELS
-    assert (explorer.unpack(explorer.pack(numbers)) - numbers.flatten()).abs().max() <= 0.501 * scale
-    assert explorer.unpack(explorer.pack(torch.zeros(3))).tolist() == [0, 0, 0]
+    scale = float(numbers.abs().max()) / rounded.LEVELS
+    assert (rounded.unpack(rounded.pack(numbers)) - numbers.flatten()).abs().max() <= 0.501 * scale
+    assert rounded.unpack(rounded.pack(torch.zeros(3))).tolist() == [0, 0, 0]
 
 
 def test_the_rounded_model_is_another_that_measures_the_same():
     model, z = lively()
-    other = explorer.rounded(model)
+    other = rounded.rounded(model)
     before, after = (geodesic.log_measure(embeddings.expected(each), z) for each in (model, other))
     assert 0 < (after - before).abs().max() < 1e-3
     assert not torch.equal(other.variance.log_weights, model.variance.log_weights)
@@ -50,7 +51,7 @@ def test_the_rounded_model_is_another_that_measures_the_same():
 def test_another_variance_and_more_latents_are_refused():
     for spec in (Stochastic("network"), Stochastic("rbf", latent=3)):
         with pytest.raises(ValueError, match="two latents and an RBF precision"):
-            explorer.described(spec.build((1, 8, 8), 0))
+            rounded.described(spec.build((1, 8, 8), 0))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,9 @@ def written(folder, model, z):
     shutil.copytree(ROOT / "book" / "_static", folder / "_static", ignore=lambda *_: ["mathjax"])
     (folder / "notebooks").mkdir()
     page = folder / "notebooks" / "page.html"
-    page.write_text(f'<!doctype html><meta charset="utf-8"><title>x</title>{part}')
+    page.write_text(
+        f'<!doctype html><meta charset="utf-8"><title>x</title><link rel="stylesheet" href="../_static/explorer.css">{part}'
+    )
     return page
 
 
@@ -119,13 +122,15 @@ def test_the_numbers_of_the_page_are_those_of_torch(opened):
     page, model = opened
     worst = {}
     for metric, *keys in WAYS:
-        page.get_by_label({"euclidean": "Euclidean", "mean": "of the mean", "expected": "expected"}[metric], exact=True).check()
+        page.get_by_label(
+            {"euclidean": "Euclidean", "mean": "of the mean", "expected": "expected"}[metric], exact=True
+        ).check()
         for name, pressed in zip("AB", keys, strict=True):
             move(page, name, *pressed)
         found = page.evaluate("latentExplorer.read()")
         assert found["metric"] == metric
         ends, curve = torch.tensor(found["handles"]), torch.tensor(found["path"])[None]
-        assert torch.equal(curve[0, [0, -1]], ends)
+        assert torch.allclose(curve[0, [0, -1]], ends)
         line = straight(*ends[:, None], curve.shape[1])
         for name, decoder in decoders(model).items():
             for way, points in (("straight", line), ("shortest", curve)):
@@ -154,7 +159,10 @@ def test_the_images_of_the_page_are_those_of_torch(opened):
     page, model = opened
     page.evaluate("latentExplorer.choose('expected'); latentExplorer.set(0, [-1.7, 1.1]); latentExplorer.settle()")
     found = page.evaluate("latentExplorer.read()")
-    ways = {"shortest": torch.tensor(found["path"]), "straight": straight(*torch.tensor(found["handles"])[:, None], 33)[0]}
+    ways = {
+        "shortest": torch.tensor(found["path"]),
+        "straight": straight(*torch.tensor(found["handles"])[:, None], 33)[0],
+    }
     for way, curve in ways.items():
         height, width, values = page.evaluate(PIXELS, f".strips .{way} canvas")
         drawn = torch.tensor(values, dtype=torch.float64).view(height, width)
@@ -224,7 +232,9 @@ def test_a_handle_follows_the_pointer(opened):
 
 def test_an_unknown_metric_is_refused(opened):
     page, _ = opened
-    assert "unknown metric x" in page.evaluate("() => { try { latentExplorer.choose('x'); } catch (error) { return error.message; } }")
+    assert "unknown metric x" in page.evaluate(
+        "() => { try { latentExplorer.choose('x'); } catch (error) { return error.message; } }"
+    )
 
 
 def test_the_focus_is_seen(opened):

@@ -1,7 +1,7 @@
 // The decoder of a stochastic autoencoder on two latents (lib/models/stochastic.py, with the RBF precision): mean and
 // standard deviation of every pixel, their derivatives by the latents, lengths of curves, and the measure.
 {
-  // Rounded numbers, as lib/study/explorer.py packs them: 16-bit integers, times a scale.
+  // Rounded numbers, as lib/models/rounded.py packs them: 16-bit integers, times a scale.
   function unpack({ scale, data }) {
     const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
     return Float32Array.from(new Int16Array(bytes.buffer), (integer) => integer * scale);
@@ -44,9 +44,9 @@
 
   class LatentDecoder {
     constructor(data) {
-      this.layers = data.layers.map(([weight, bias]) => [unpack(weight), unpack(bias)]);
-      this.centres = unpack(data.centres);
-      this.sharpness = unpack(data.sharpness);
+      this.layers = data.layers.map(([weight, bias]) => [unpack(weight), Float32Array.from(bias)]);
+      this.centres = data.centres;
+      this.sharpness = data.sharpness;
       this.weights = unpack(data.logWeights).map(Math.exp); // [pixel, centre]
       this.least = new Float32Array(this.weights.length / this.sharpness.length).fill(data.leastPrecision);
       this.floor = data.floor;

@@ -25,7 +25,7 @@
     <p class="said" role="status"></p>
     <div class="numbers">
       <table class="lengths"><caption>Lengths by each metric</caption><thead><tr><td></td>${Object.entries(METRICS).map(([key, name]) =>
-        `<th scope="col" data-metric="${key}">${name}</th>`).join("")}</tr></thead><tbody>${["straight", "shortest", "ratio"].map((row) =>
+        `<th scope="col" data-metric="${key}">${name.replace("of the ", "")}</th>`).join("")}</tr></thead><tbody>${["straight", "shortest", "ratio"].map((row) =>
         `<tr data-row="${row}"><th scope="row">${{ straight: "straight line", shortest: "shortest path", ratio: "path / line" }[row]}</th>${
           Object.keys(METRICS).map((key) => `<td data-metric="${key}"></td>`).join("")}</tr>`).join("")}</tbody></table>
       <table class="handles"><caption>Under the handles</caption><thead><tr><td></td><th scope="col">latents</th><th scope="col">√det <i>M</i></th></tr></thead>
@@ -64,12 +64,14 @@
     drawMap() {
       const svg = this.find("svg");
       svg.setAttribute("viewBox", `0 0 ${WIDTH} ${this.height}`);
-      this.data.codes.forEach((code) => {
-        const [cx, cy] = this.toMap(code);
+      const { codes } = this.data;
+      for (let i = 0; i < codes.length; i += 2) {
+        const [cx, cy] = this.toMap([codes[i], codes[i + 1]]);
         draw(svg, "circle", { cx, cy, r: 1.6, class: "code" });
-      });
+      }
+      const inside = draw(svg, "svg", { width: WIDTH, height: this.height }); // a path may leave the map
       this.curves = Object.fromEntries(["straight", "shortest"].map((name) =>
-        [name, { line: draw(svg, "polyline", { class: name }), dots: draw(svg, "path", { class: `${name} dots` }) }]));
+        [name, { line: draw(inside, "polyline", { class: name }), dots: draw(inside, "path", { class: `${name} dots` }) }]));
       draw(svg, "text", { x: WIDTH / 2, y: this.height - 6, class: "axis" }).textContent = "first latent →";
       draw(svg, "text", { x: -this.height / 2, y: 14, class: "axis", transform: "rotate(-90)" }).textContent = "second latent →";
       this.handles = ["A", "B"].map((name, index) => this.handle(svg, name, index));

@@ -39,7 +39,7 @@ def detours(decoder: Decoder, z: Latents, pairs: Int64[Tensor, "2 pairs"]) -> De
     return Detours(*found, path.z)
 
 
-def farthest(curves: Curves, z: Latents) -> PerSample:
+def farthest(curves: Curves, z: Float[Tensor, "codes latent"]) -> PerSample:
     """The largest distance of a curve's samples from the nearest code, latent units."""
     return torch.cdist(curves.flatten(0, 1), z).amin(1).view(curves.shape[:2]).amax(1)
 
