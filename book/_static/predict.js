@@ -31,8 +31,8 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
 
-  // A guess in words, such as: It falls; 3.5; because of the floor
-  const said = ({ choice, number, words }) => [choice, number?.toString().replace("-", "\u2212"), words].filter(Boolean).join("; ");
+  // A guess in words, such as: It falls · 3.5 · because of the floor
+  const said = ({ choice, number, words }) => [choice, number?.toString().replace("-", "\u2212"), words].filter(Boolean).join(" \u00b7 ");
 
   function element(name, attributes = {}, ...children) {
     const node = document.createElement(name);
