@@ -151,7 +151,7 @@ def test_a_class_of_guesses_is_merged_and_drawn(visit, tmp_path):
     status = page.locator("#class-guesses output[aria-live=polite]")
     page.wait_for_function("document.querySelectorAll('.spread').length > 0")
     assert status.inner_text() == (
-        "5 guesses on 1 prompts, from 5 files. broken.json was left out: not JSON. "
+        "5 guesses on 1 prompt, from 5 files. broken.json was left out: not JSON. "
         "other.json was left out: a guess without its prompt, or an empty one."
     )
     spread = page.locator(".spread")
@@ -188,7 +188,7 @@ CONTRAST = """() => {
   return own.filter((node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim()) && node.checkVisibility())
     .map((node) => [node.textContent.trim().slice(0, 30), ratio(rgba(getComputedStyle(node)[node.closest("svg") ? "fill" : "color"]).slice(0, 3), behind(node)), parseFloat(getComputedStyle(node).fontSize)]);
 }"""
-NAMELESS = """() => [...document.querySelectorAll(".explorer :is(input, [tabindex], [role=img], svg), form.guess :is(input, textarea, button), #class-guesses :is(input, button)")]
+NAMELESS = """() => [...document.querySelectorAll(".explorer :is(input, [tabindex], [role=img], svg:not([aria-hidden])), form.guess :is(input, textarea, button), #class-guesses :is(input, button)")]
   .filter((node) => !(node.labels?.length || node.getAttribute("aria-label") || (node.matches("button") && node.textContent.trim()))).map((node) => node.outerHTML)"""
 
 

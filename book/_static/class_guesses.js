@@ -10,6 +10,7 @@
   const files = new Map(); // by content, so that a file given twice counts once
 
   const write = (x) => Number(x.toPrecision(3)).toString().replace("-", "\u2212");
+  const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
   const text = (value) => typeof value === "string" && value.length > 0;
 
   function understood(content) {
@@ -44,10 +45,10 @@
 
   function draw(refused) {
     const all = [...files.values()].flat();
-    const groups = Map.groupBy ? Map.groupBy(all, key) : grouped(all);
+    const groups = grouped(all);
     place.replaceChildren(...[...groups.values()].map(spread));
     form.querySelector("[name=save]").disabled = all.length === 0;
-    status.value = [`${all.length} guesses on ${groups.size} prompts, from ${files.size} files.`, ...refused].join(" ");
+    status.value = [`${all.length} ${all.length === 1 ? "guess" : "guesses"} on ${count(groups.size, "prompt")}, from ${count(files.size, "file")}.`, ...refused].join(" ");
   }
 
   const key = ({ id, prompt }) => `${id} ${prompt}`;
@@ -113,8 +114,7 @@
   }
 
   function picture(height, label) {
-    const svg = shape(document.createElement("div"), "svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": label });
-    return svg;
+    return shape(document.createElement("div"), "svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": label });
   }
 
   function shape(parent, name, attributes) {

@@ -30,7 +30,7 @@
           Object.keys(METRICS).map((key) => `<td data-metric="${key}"></td>`).join("")}</tr>`).join("")}</tbody></table>
       <table class="handles"><caption>Under the handles</caption><thead><tr><td></td><th scope="col">latents</th><th scope="col">√det <i>M</i></th></tr></thead>
         <tbody>${["A", "B"].map((name) => `<tr><th scope="row">${name}</th><td></td><td></td></tr>`).join("")}</tbody></table>
-      <p class="hint">Drag A and B. Or focus one and press arrow keys (with Shift: five times as far; Home: back).</p>
+      <p class="hint">Drag A and B. Or focus one and press arrow keys (with Shift: five times as far; Home: back). A path may leave the map.</p>
     </div>`;
 
   class Explorer {
@@ -69,7 +69,7 @@
         const [cx, cy] = this.toMap([codes[i], codes[i + 1]]);
         draw(svg, "circle", { cx, cy, r: 1.6, class: "code" });
       }
-      const inside = draw(svg, "svg", { width: WIDTH, height: this.height }); // a path may leave the map
+      const inside = draw(svg, "svg", { width: WIDTH, height: this.height, "aria-hidden": true }); // a path may leave the map
       this.curves = Object.fromEntries(["straight", "shortest"].map((name) =>
         [name, { line: draw(inside, "polyline", { class: name }), dots: draw(inside, "path", { class: `${name} dots` }) }]));
       draw(svg, "text", { x: WIDTH / 2, y: this.height - 6, class: "axis" }).textContent = "first latent →";

@@ -54,9 +54,9 @@
       words.querySelectorAll(".math").forEach((part) => part.replaceWith("\u2026")); // before and after it is typeset
       this.text = words.textContent.replace(/\s+/g, " ").trim();
       this.title = document.querySelector("h1")?.firstChild.textContent.trim() ?? page;
-      this.form = element("form", { class: "guess", "aria-label": "Your guess", autocomplete: "off" });
+      this.form = element("form", { class: "guess", "aria-label": `Your guess, prompt ${index + 1}`, autocomplete: "off" });
       this.status = element("p", { class: "status", role: "status" });
-      this.list?.setAttribute("hidden", "");
+      this.list?.classList.add("as-form");
       prompt.append(this.form, this.status);
       this.form.addEventListener("submit", (event) => {
         event.preventDefault();
