@@ -4,12 +4,13 @@ import dataclasses
 import json
 import re
 
+import nbformat
 import pytest
 from playwright.sync_api import sync_playwright
 from test_book import AT_ONCE, FLAGS, find_chromium
 
 from lib.study import pages, runs
-from lib.study.parameters import find
+from lib.study.parameters import find, notebooks
 
 SECTION = "notebooks/moving_latents.html"
 CLASS = "book/class_guesses.html"
@@ -53,6 +54,19 @@ def visit(chromium, site):
     for context in contexts:
         context.close()
     assert trouble == []
+
+
+PAIR = re.compile(
+    r":::\{admonition\} Change this and predict\n.*?\n:::\s+:::\{admonition\} Answer\n:class: dropdown\n", re.DOTALL
+)
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_the_answer_of_every_prompt_follows_it_at_once(path):
+    """Or it would not become a form."""
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+    text = "\n\n".join(cells)
+    assert len(PAIR.findall(text)) == text.count("{admonition} Change this and predict") > 0
 
 
 def answers(page):

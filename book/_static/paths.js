@@ -5,7 +5,7 @@
   const SAMPLES = 33;
   const DEGREE = 8;
   const STEPS = 60;
-  const TOLERANCE = 1e-6; // relative decrease of the energy in a step, below which a path has converged
+  const TOLERANCE = 1e-5; // relative decrease of the energy in a step, below which a path has converged
 
   // Integrals of Legendre polynomials, zero at both ends: [sample][degree].
   const BUMPS = Array.from({ length: SAMPLES }, (_, k) => {
