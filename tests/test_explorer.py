@@ -142,7 +142,7 @@ def test_the_numbers_of_the_page_are_those_of_torch(opened):
         own = found["lengths"]["shortest"][metric]
         for start in (None, curve):
             torch_found = float(geodesic.shortest_path(decoders(model)[metric], *ends[:, None], start=start).length)
-name = f"path from {'the line' if start is None else 'itself'}"
+            name = f"path from {'the line' if start is None else 'itself'}"
             worst[name] = max(worst.get(name, -1), own / torch_found - 1)
             assert own < torch_found * (1 + 1e-3)
     print({name: f"{error:.1e}" for name, error in worst.items()})

@@ -3,7 +3,7 @@
   const { FORMAT, MOST, save, mine, element } = window.guesses;
   const SVG = "http://www.w3.org/2000/svg";
   const LARGEST = 2 ** 20; // bytes of a file
-  const [WIDTH, LEFT, ROW] = [600, 200, 26];
+  const [WIDTH, ROW] = [420, 48];
   const form = document.getElementById("class-guesses");
   const place = document.getElementById("class-spread");
   const status = form.querySelector("output");
@@ -78,11 +78,10 @@
     const most = Math.max(...counts);
     const svg = picture(ROW * choices.length, choices.map((choice, i) => `${choice} ${counts[i]}`).join(", "));
     choices.forEach((choice, i) => {
-      const length = ((WIDTH - LEFT - 40) * counts[i]) / most;
-      const middle = (i + 0.5) * ROW;
-      shape(svg, "text", { x: LEFT - 8, y: middle + 5, "text-anchor": "end" }).textContent = choice.length > 27 ? `${choice.slice(0, 26)}\u2026` : choice;
-      shape(svg, "rect", { x: LEFT, y: middle - 8, width: length, height: 16 });
-      shape(svg, "text", { x: LEFT + length + 8, y: middle + 5 }).textContent = counts[i];
+      const length = ((WIDTH - 40) * counts[i]) / most;
+      shape(svg, "text", { y: i * ROW + 16 }).textContent = choice;
+      shape(svg, "rect", { y: i * ROW + 24, width: length, height: 14 });
+      shape(svg, "text", { x: length + 8, y: i * ROW + 36 }).textContent = counts[i];
     });
     return svg;
   }
