@@ -1,0 +1,139 @@
+// A class's guesses: files that predict.js saved are merged here, in the browser, and drawn prompt by prompt.
+{
+  const { FORMAT, MOST, save, mine, element } = window.guesses;
+  const SVG = "http://www.w3.org/2000/svg";
+  const LARGEST = 2 ** 20; // bytes of a file
+  const [WIDTH, ROW] = [420, 48];
+  const form = document.getElementById("class-guesses");
+  const place = document.getElementById("class-spread");
+  const status = form.querySelector("output");
+  const files = new Map(); // by content, so that a file given twice counts once
+
+  const write = (x) => Number(x.toPrecision(3)).toString().replace("-", "\u2212");
+  const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+  const text = (value) => typeof value === "string" && value.length > 0;
+
+  function understood(content) {
+    const { format, guesses } = JSON.parse(content);
+    if (format !== FORMAT || !Array.isArray(guesses)) throw new Error("not a file of guesses");
+    return guesses.map((guess) => {
+      const { id, title, prompt, choice, choices, number, words } = guess;
+      const answered = text(choice) || Number.isFinite(number) || text(words);
+      if (![id, title, prompt].every(text) || !answered) throw new Error("a guess without its prompt, or an empty one");
+      return {
+        id, title, prompt,
+        ...(text(choice) && { choice, choices: Array.isArray(choices) ? choices.filter(text) : [choice] }),
+        ...(Number.isFinite(number) && { number }),
+        ...(text(words) && { words: words.slice(0, MOST) }),
+      };
+    });
+  }
+
+  async function add(chosen) {
+    const refused = [];
+    for (const file of chosen) {
+      try {
+        if (file.size > LARGEST) throw new Error("larger than a mebibyte");
+        const content = await file.text();
+        files.set(content, understood(content));
+      } catch (error) {
+        refused.push(`${file.name} was left out: ${error instanceof SyntaxError ? "not JSON" : error.message}.`);
+      }
+    }
+    draw(refused);
+  }
+
+  function draw(refused) {
+    const all = [...files.values()].flat();
+    const groups = grouped(all);
+    place.replaceChildren(...[...groups.values()].map(spread));
+    form.querySelector("[name=save]").disabled = all.length === 0;
+    status.value = [`${all.length} ${all.length === 1 ? "guess" : "guesses"} on ${count(groups.size, "prompt")}, from ${count(files.size, "file")}.`, ...refused].join(" ");
+  }
+
+  const key = ({ id, prompt }) => `${id} ${prompt}`;
+
+  function grouped(all) {
+    const groups = new Map();
+    all.forEach((guess) => groups.set(key(guess), [...(groups.get(key(guess)) ?? []), guess]));
+    return groups;
+  }
+
+  function spread(guesses) {
+    const { title, prompt, id } = guesses[0];
+    const section = element("section", { class: "spread" },
+      element("h2", {}, `${title}, prompt ${id.split("-").pop()}`), element("p", {}, prompt));
+    const numbers = guesses.map((guess) => guess.number).filter(Number.isFinite).sort((a, b) => a - b);
+    const words = guesses.map((guess) => guess.words).filter(Boolean);
+    if (guesses.some((guess) => guess.choice)) section.append(bars(guesses));
+    if (numbers.length) section.append(dots(numbers));
+    if (words.length) section.append(element("details", {}, element("summary", {}, `${words.length} in words`),
+      element("ul", {}, ...words.map((word) => element("li", {}, word)))));
+    return section;
+  }
+
+  function bars(guesses) {
+    const choices = [...new Set(guesses.flatMap((guess) => guess.choices ?? []).concat(guesses.flatMap((guess) => guess.choice ?? [])))];
+    const counts = choices.map((choice) => guesses.filter((guess) => guess.choice === choice).length);
+    const most = Math.max(...counts);
+    const svg = picture(ROW * choices.length, choices.map((choice, i) => `${choice} ${counts[i]}`).join(", "));
+    choices.forEach((choice, i) => {
+      const length = ((WIDTH - 40) * counts[i]) / most;
+      shape(svg, "text", { y: i * ROW + 16 }).textContent = choice;
+      shape(svg, "rect", { y: i * ROW + 24, width: length, height: 14 });
+      shape(svg, "text", { x: length + 8, y: i * ROW + 36 }).textContent = counts[i];
+    });
+    return svg;
+  }
+
+  // Sorted numbers as dots over their axis, equal ones on top of each other; behind them the middle half, and the median.
+  function dots(numbers) {
+    const at = (share) => {
+      const place = share * (numbers.length - 1);
+      const low = numbers[Math.floor(place)];
+      return low + (place % 1) * (numbers[Math.ceil(place)] - low);
+    };
+    const [first, quarter, median, third, last] = [0, 0.25, 0.5, 0.75, 1].map(at);
+    const x = (value) => 20 + ((WIDTH - 40) * (last > first ? (value - first) / (last - first) : 0.5));
+    const stacks = new Map();
+    const drawn = numbers.map((value) => {
+      const column = Math.round(x(value) / 10);
+      stacks.set(column, (stacks.get(column) ?? 0) + 1);
+      return [10 * column, stacks.get(column)];
+    });
+    const height = 12 * Math.max(...stacks.values()) + 8;
+    const said = `${numbers.length} numbers from ${write(first)} to ${write(last)}, median ${write(median)}, middle half ${write(quarter)} to ${write(third)}`;
+    const svg = picture(height + 24, said);
+    shape(svg, "rect", { class: "half", x: x(quarter), y: 0, width: Math.max(2, x(third) - x(quarter)), height });
+    shape(svg, "line", { x1: x(median), x2: x(median), y2: height });
+    drawn.forEach(([cx, level]) => shape(svg, "circle", { cx, cy: height + 2 - 12 * level, r: 5 }));
+    const ends = [[first, "start"], [last, "end"]];
+    ends.forEach(([value, anchor]) => { shape(svg, "text", { x: x(value), y: height + 18, "text-anchor": last > first ? anchor : "middle" }).textContent = write(value); });
+    return element("figure", {}, svg, element("figcaption", {}, `${said}.`));
+  }
+
+  function picture(height, label) {
+    return shape(document.createElement("div"), "svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": label });
+  }
+
+  function shape(parent, name, attributes) {
+    const node = document.createElementNS(SVG, name);
+    Object.entries(attributes).forEach(([attribute, value]) => node.setAttribute(attribute, value));
+    return parent.appendChild(node);
+  }
+
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.querySelector("[type=file]").addEventListener("change", (event) => add(event.target.files));
+  form.querySelector("[name=mine]").addEventListener("click", () => {
+    const own = { format: FORMAT, guesses: mine() };
+    if (own.guesses.length) files.set(JSON.stringify(own, null, 1), own.guesses);
+    draw(own.guesses.length ? [] : ["There are no guesses in this browser."]);
+  });
+  form.querySelector("[name=clear]").addEventListener("click", () => {
+    files.clear();
+    form.reset();
+    draw([]);
+  });
+  form.querySelector("[name=save]").addEventListener("click", () => save([...files.values()].flat(), "class.json"));
+  form.hidden = false;
+}
