@@ -19,7 +19,7 @@ from lib.measures.copying import authenticity_null, neighbour_ratio_null
 from lib.measures.intervals import share
 from lib.measures.transforms import blur
 from lib.protocols.audit_lists import Lists, Sides, lists
-from lib.protocols.audit_results import LEVEL, Control, Estimate, Limit
+from lib.protocols.audit_results import LEVEL, Control, Limit
 from lib.protocols.audit_scores import NAMES, Divisions, Scores, divisions, scores, tested
 from lib.protocols.copy_tests import THIRD
 
@@ -99,7 +99,7 @@ def powers(scored: Scores, copies: Copies, divided: Divisions, *, seed: int, tri
     chosen, total = torch.from_numpy(true), scored.sum(2, keepdim=True)
 
     def power(number: int) -> float:
-        out, into = (_weights(rows[:, :number], pool.shape[2]) for rows, pool in ((slots, scored), (planted, copies.scores)))
+        out, into = _weights(slots[:, :number], count), _weights(planted[:, :number], len(copies.of))
         statistics = (total - scored @ out + copies.scores @ into) / count
         return float((tested(statistics, chosen).joint <= LEVEL).mean())
 
@@ -149,7 +149,13 @@ class Shams(NamedTuple):
 
 
 def shams(
-    held_out: Tensor, samples: Tensor, dimension: float, *, seed: int, count: int = SHAMS, exchanges: int = SHAM_EXCHANGES
+    held_out: Tensor,
+    samples: Tensor,
+    dimension: float,
+    *,
+    seed: int,
+    count: int = SHAMS,
+    exchanges: int = SHAM_EXCHANGES,
 ) -> Shams:
     """Divide the held-out images at random into halves, and test them against each other, ``count`` times.
 
@@ -172,7 +178,8 @@ def shams(
         divided = divisions(half[torch.from_numpy(rng.permutation(len(half)))], exchanges, rng=rng)
         mean = scores(divided, made, members).double().mean(2, keepdim=True)
         result = tested(mean, torch.zeros(1, dtype=torch.int64))
-        found.append((result.p[:, 0], result.joint[0], published(mean[:, 0, 0], len(samples), len(half) // 2, dimension)))
+        alarms = published(mean[:, 0, 0], len(samples), len(half) // 2, dimension)
+        found.append((result.p[:, 0], result.joint[0], alarms))
     p, joint, rules = map(np.stack, zip(*found, strict=True))
     return Shams(p.T, joint, rules.T)
 
@@ -212,6 +219,3 @@ def control(positive: dict[str, float], p: Sequence[float], alarms: Sequence[flo
     """
     rate = share(int((np.asarray(p) <= LEVEL).sum()), len(p))
     return Control(positive, rate, share(int(np.sum(alarms)), len(alarms)) if rule else None, rule)
-
-
-__all__ = ["Control", "Copies", "Estimate", "Limit", "Shams", "control", "copied", "copycats", "kinds", "limit", "limits"]

@@ -137,6 +137,6 @@ def sides(
             f"16 or more different images are needed on either side, got {len(inside)} training and {len(outside)} "
             f"held-out images"
         )
-    inside, outside = inside[:count].sort().values, outside[:count].sort().values
+    inside, outside = inside[:count], outside[:count]  # in random order
     shared = int((~distinct(torch.cat([train[distinct(train)], held_out[distinct(held_out)]]))).sum())
     return Sides(torch.cat([train[inside], held_out[outside]]), inside, outside, len(both) - len(kept), shared)

@@ -28,11 +28,13 @@ class Measured(NamedTuple):
     section: Section
     limits: list[Limit]
     per_image: PerImage
-    distances: Lists
-    """from each sample to the images of both sides"""
+    dimension: Estimate
+    """of the images"""
 
 
-def measure(sides: Sides, samples: Vectors, *, seed: int, progress: Callable[[str], None], duplicates: Finding) -> Measured:
+def measure(
+    sides: Sides, samples: Vectors, *, seed: int, progress: Callable[[str], None], duplicates: Finding
+) -> Measured:
     """Measure samples, with all controls.
 
     Args:
@@ -62,12 +64,13 @@ def measure(sides: Sides, samples: Vectors, *, seed: int, progress: Callable[[st
     }
     progress("each training image")
     images = per_image(sides, members, samples)
-    section = Section("samples", [*findings(scored, result.p[:, 0], size, controls), duplicates], float(result.joint[0]))
-    return Measured(section._replace(notes=_notes(size, made, sides, shams.joint)), limits, images, made)
+    listed = [*findings(scored, result.p[:, 0], size, controls), duplicates]
+    section = Section("samples", listed, float(result.joint[0]), "", _notes(size, sides, shams.joint))
+    return Measured(section, limits, images, size)
 
 
 def dimension(members: Lists) -> Estimate:
-    r"""The dimension of the images, in which the formula of the neighbour ratio holds: :math:`1 / \overline{\log (d_2 / d_1)}`.
+    r"""The dimension in which the formula of the neighbour ratio holds, :math:`1 / \overline{\log (d_2 / d_1)}`.
 
     The maximum of the likelihood if :math:`P(d_1 / d_2 < r) = r^d`. Source: Facco et al. 2017 (TWO-NN), their
     likelihood; the interval is the bootstrap's over images.
@@ -108,7 +111,7 @@ def _readings(value: Float[Tensor, " tests"], size: Estimate, count: int) -> lis
     ]
 
 
-def _notes(size: Estimate, made: Lists, sides: Sides, joint: np.ndarray) -> list[str]:
+def _notes(size: Estimate, sides: Sides, joint: np.ndarray) -> list[str]:
     alarms = share(int((joint <= audit_controls.LEVEL).sum()), len(joint))
     return [
         f"The images have {size} dimensions (from the ratios of the distances to the two nearest others).",
