@@ -45,6 +45,8 @@ class Access(NamedTuple):
     latent: int | None
     encode: Callable | None
     log_p: Callable | None
+    search: bool
+    """whether gradients reach the decoder's latents"""
     forward: bool
     """whether the decoder can be differentiated in forward mode"""
     missing: dict[str, str]
@@ -60,6 +62,7 @@ def audit(
     latent: int | None = None,
     encode: Callable | None = None,
     log_p: Callable | None = None,
+    search: bool = True,
     forward: bool = True,
     missing: dict[str, str] | None = None,
     seed: int = 0,
@@ -76,6 +79,7 @@ def audit(
         latent: number of its latents.
         encode: images to codes, a tuple of codes and more, or a distribution of codes.
         log_p: images to log probabilities in nats, or to those and their effective sample sizes.
+        search: whether gradients reach the decoder's latents.
         forward: whether the decoder can be differentiated in forward mode.
         missing: by kind of access, why it is not there, to be said in place of "none was given".
         seed: of everything that is drawn.
@@ -91,7 +95,7 @@ def audit(
     comparable(("training images", train, 1), *[("samples", samples, 2)] * (samples is not None))
     duplicates = audit_samples.near_twice(train, held_out)
     sides = audit_lists.sides(train, held_out, maximum, seed=seed)
-    access = Access(samples, decoder, latent, encode, log_p, forward, missing or {})
+    access = Access(samples, decoder, latent, encode, log_p, search, forward, missing or {})
     access, notes = _with_samples(access, sides, train, seed)
     sections, limits, found = {}, [], None
     if access.samples is not None:
@@ -138,7 +142,7 @@ def _models(access: Access, sides: Sides, dimension: float, seed: int, say: Prog
 
     asked = train[:EVALUATED], held_out[:EVALUATED]
     wanted = {
-        "decoder": (access.decoder, decoded),
+        "decoder": (access.decoder if access.search else None, decoded),
         "encoder": (
             access.encode if access.decoder is not None else None,
             lambda: audit_evidence.encoder(access.encode, access.decoder, *asked, seed=seed),
@@ -152,13 +156,18 @@ def _section(
     name: str, access: Access, given: Callable | None, measure: Callable[[], Section], say: Progress
 ) -> Section:
     if given is None:
-        alone = name == "encoder" and access.encode is not None
-        return Section(name, skipped=access.missing.get(name, "it needs a decoder" if alone else "none was given"))
+        return Section(name, skipped=access.missing.get(name, _reason(name, access)))
     say(name)
     try:
         return measure()
     except FAILURES as error:
         return Section(name, skipped=f"it failed: {' '.join(str(error).split())}")
+
+
+def _reason(name: str, access: Access) -> str:
+    if name == "decoder" and access.decoder is not None:
+        return "no gradients reach its latents, so that they cannot be searched for"
+    return "it needs a decoder" if name == "encoder" and access.encode is not None else "none was given"
 
 
 def _pictures(found: PerImage, access: Access, given: tuple[Outputs, Outputs], maximum: int, seed: int) -> Pictures:
@@ -167,7 +176,7 @@ def _pictures(found: PerImage, access: Access, given: tuple[Outputs, Outputs], m
     rows = torch.cat([torch.arange(count), torch.arange(len(found.image) - count, len(found.image))])
     training = given[0][found.image[rows]]
     made = None
-    if access.decoder is not None:
+    if access.decoder is not None and access.search:
         try:
             search = {"latent": access.latent, "steps": 150, "scale": audit_decoder.SCALE, "restarts": 2}
             latents = recover(access.decoder, training, rng=rng_from(training.device, seed, 10), **search).z

@@ -59,6 +59,8 @@ class Section(NamedTuple):
     skipped: str = ""
     """why nothing was measured"""
     notes: Sequence[str] = ()
+    false_alarms: Estimate | None = None
+    """share of shams that all tests together flag, if that was measured"""
 
 
 class Limit(NamedTuple):

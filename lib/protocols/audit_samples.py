@@ -14,7 +14,7 @@ from lib.measures.intervals import Estimate, estimate, number, share
 from lib.protocols import audit_controls
 from lib.protocols.audit_controls import RULES
 from lib.protocols.audit_lists import KEPT, Lists, Sides, lists
-from lib.protocols.audit_results import Control, Finding, Limit, PerImage, Section, places
+from lib.protocols.audit_results import LEVEL, Control, Finding, Limit, PerImage, Section, places
 from lib.protocols.audit_scores import NAMES, Scores, divisions, scores, tested
 from lib.protocols.copy_tests import THIRD
 
@@ -65,7 +65,8 @@ def measure(
     progress("each training image")
     images = per_image(sides, members, samples)
     listed = [*findings(scored, result.p[:, 0], size, controls), duplicates]
-    section = Section("samples", listed, float(result.joint[0]), "", _notes(size, sides, shams.joint))
+    alarms = share(int((shams.joint <= LEVEL).sum()), len(shams.joint))
+    section = Section("samples", listed, float(result.joint[0]), "", _notes(size, sides), alarms)
     return Measured(section, limits, images, size)
 
 
@@ -111,12 +112,9 @@ def _readings(value: Float[Tensor, " tests"], size: Estimate, count: int) -> lis
     ]
 
 
-def _notes(size: Estimate, sides: Sides, joint: np.ndarray) -> list[str]:
-    alarms = share(int((joint <= audit_controls.LEVEL).sum()), len(joint))
+def _notes(size: Estimate, sides: Sides) -> list[str]:
     return [
         f"The images have {size} dimensions (from the ratios of the distances to the two nearest others).",
-        f"All four tests together flagged {number(100 * alarms.value)} % [{number(100 * alarms.low)}, "
-        f"{number(100 * alarms.high)}] of {alarms.n} shams, where 5 % are due.",
         f"The {min(KEPT, len(sides.images))} nearest images of each image were kept. Samples that are near to the same "
         f"image depend on each other, so that the intervals, which resample samples, may be short; p is exact.",
     ]

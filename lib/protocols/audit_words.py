@@ -90,21 +90,19 @@ def _tested(audit: Audit) -> str:
 
 def _sure(audit: Audit) -> str:
     section = audit.told("samples")
-    if not audit.limits:
+    alarms = section.false_alarms
+    if not audit.limits or alarms is None:
         return "How little would have been seen is not known, since there were no samples to plant copies in."
     seen = [
         f"not even samples that are all {each.kind} copies" if each.share is None else
         f"{_percent(each.share)} of {each.kind} copies"
         for each in audit.limits
     ]  # fmt: skip
-    rates = [each.control.false_alarms for each in section.findings if each.control]
-    worst = max(rates, key=lambda each: each.value)
     few = [each.kind for each in audit.limits if each.share is None or each.share > FEW]
     rest = f"; too few images or samples to see a small share of {' or '.join(few)} copies" if few else ""
     return (
         f"Planted among these samples, the tests would have seen {_and(seen)} in 95 % of trials; held-out images "
-        f"tested against themselves are flagged in {_rate(worst)} of {worst.n} shams by the worst test, where 5 % are "
-        f"due{rest}."
+        f"tested against themselves were flagged in {_rate(alarms)} of {alarms.n} shams, where 5 % are due{rest}."
     )
 
 
@@ -135,7 +133,11 @@ def plain(audit: Audit) -> dict:
 
 
 def _section(section: Section) -> dict:
-    return section._asdict() | {"findings": [_finding(each) for each in section.findings], "notes": list(section.notes)}
+    return section._asdict() | {
+        "findings": [_finding(each) for each in section.findings],
+        "notes": list(section.notes),
+        "false_alarms": section.false_alarms and _estimate(section.false_alarms),
+    }
 
 
 def _finding(each: Finding) -> dict:

@@ -141,6 +141,7 @@ def _section(section: Mapping) -> dict:
         "head": SECTIONS.get(section["access"], section["access"]),
         "skipped": section["skipped"],
         "joint": None if section["joint"] is None else f"p = {number(section['joint'])}",
+        "alarms": None if (rate := section["false_alarms"]) is None else f"{_rate(rate)} of {rate['n']} shams",
         "notes": section["notes"],
         "findings": [_finding(each) for each in section["findings"]],
     }
