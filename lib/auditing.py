@@ -157,7 +157,8 @@ def _latent(text: str | None) -> tuple[int, ...]:
     except ValueError:
         sizes = ()
     if not sizes or min(sizes) < 1:
-        raise parameters.Refused(f"--latent {text} is impossible; accepted: the number of latents, or 100,1,1")
+        said = "--latent is missing" if text is None else f"--latent {text} is impossible"
+        raise parameters.Refused(f"{said}; accepted: the number of latents, or their shape, such as 100,1,1")
     return sizes
 
 
@@ -165,15 +166,18 @@ def _expected(inputs: Inputs, maximum: int) -> str:
     """The time that an audit takes, from one block of distances and one step of a search."""
     count = min(len(inputs.train), len(inputs.held_out), maximum)
     block = inputs.train[:ROWS].flatten(1)
+    others = inputs.train[:count].flatten(1).T
+    _ = block @ others  # the first product of a process is slow
     started = time.perf_counter()
-    _ = block @ inputs.train[:count].flatten(1).T
+    _ = block @ others
     blocks = 2 * (6 * count + 6000) / ROWS
     seconds = 2 * blocks * (time.perf_counter() - started) + 0.012 * count + 5
     if (decoder := inputs.access.get("decoder")) is not None:
         z = torch.zeros(2 * min(count, SEARCHED), inputs.access["latent"])
+        decoder(z)
         started = time.perf_counter()
         decoder(z)
-        seconds += 2500 * (time.perf_counter() - started)
+        seconds += 1500 * (time.perf_counter() - started)
     return f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{max(10, 10 * round(seconds / 10)):.0f} seconds"
 
 

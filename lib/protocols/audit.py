@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.measures.axes import Decoder, Images, Outputs
+from lib.measures.axes import Decoder, Images
 from lib.measures.nearest import comparable
 from lib.measures.recovery import recover
 from lib.models.draws import rng_from
@@ -34,13 +34,14 @@ FAILURES = (ValueError, TypeError, RuntimeError, FloatingPointError, AttributeEr
 """what a model from elsewhere may raise"""
 
 Progress = Callable[[str], None]
-Points = Float[Tensor, "images *image"]
+HeldOut = Float[Tensor, "held_out channels height width"]
+Samples = Float[Tensor, "samples channels height width"]
 
 
 class Access(NamedTuple):
     """What there is of a model."""
 
-    samples: Points | None
+    samples: Samples | None
     decoder: Decoder | None
     latent: int | None
     encode: Callable | None
@@ -55,9 +56,9 @@ class Access(NamedTuple):
 
 def audit(
     train: Images,
-    held_out: Images,
+    held_out: HeldOut,
     *,
-    samples: Images | None = None,
+    samples: Samples | None = None,
     decoder: Decoder | None = None,
     latent: int | None = None,
     encode: Callable | None = None,
@@ -127,7 +128,7 @@ def _with_samples(access: Access, sides: Sides, train: Images, seed: int) -> tup
     return access._replace(samples=made), [note]
 
 
-def _some(samples: Points, maximum: int, seed: int) -> Points:
+def _some(samples: Samples, maximum: int, seed: int) -> Tensor:
     chosen = torch.randperm(len(samples), generator=rng_from(samples.device, seed, 9))[:maximum]
     return samples[chosen.sort().values]
 
@@ -170,7 +171,7 @@ def _reason(name: str, access: Access) -> str:
     return "it needs a decoder" if name == "encoder" and access.encode is not None else "none was given"
 
 
-def _pictures(found: PerImage, access: Access, given: tuple[Outputs, Outputs], maximum: int, seed: int) -> Pictures:
+def _pictures(found: PerImage, access: Access, given: tuple[Tensor, Tensor], maximum: int, seed: int) -> Pictures:
     """The most suspicious training images and the least, beside what belongs to them."""
     count = min(SHOWN, len(found.image) // 2)
     rows = torch.cat([torch.arange(count), torch.arange(len(found.image) - count, len(found.image))])
@@ -188,7 +189,7 @@ def _pictures(found: PerImage, access: Access, given: tuple[Outputs, Outputs], m
     return Pictures(rows, training, made, compared[found.sample[rows]], given[1][found.held_out[rows]])
 
 
-def _counts(train: Images, held_out: Images, access: Access, sides: Sides, maximum: int) -> Counts:
+def _counts(train: Images, held_out: HeldOut, access: Access, sides: Sides, maximum: int) -> Counts:
     samples = 0 if access.samples is None else len(access.samples)
     return Counts(
         len(train), len(held_out), samples, len(sides.train), min(samples, maximum), sides.repeated, sides.shared

@@ -38,6 +38,9 @@ TENTH = ("a gap above 10 %", lambda value: value > 0.1)
 """the rule of Webster et al. 2019"""
 
 
+HeldOut = Float[Tensor, "held_out *image"]
+
+
 class Searched(NamedTuple):
     """The latents found for images of both sides, training images first."""
 
@@ -139,7 +142,7 @@ def decay(decoder: Decoder, z: Latents, rank: int, spectrum: SingularValues) -> 
 
 
 def measure(
-    decoder: Decoder, train: Images, held_out: Images, latent: int, *, seed: int, data_dimension: float, forward: bool,
+    decoder: Decoder, train: Images, held_out: HeldOut, latent: int, *, seed: int, data_dimension: float, forward: bool,
     progress: Callable[[str], None],
 ) -> tuple[Section, Searched]:  # fmt: skip
     """Search for images of both sides, and compare what is found.

@@ -20,6 +20,7 @@ SAMPLES = 64
 """importance samples of each evidence"""
 BATCH = 512
 
+HeldOut = Float[Tensor, "held_out channels height width"]
 Answer = Callable[[Tensor], Tensor | Distribution | tuple]
 
 
@@ -49,7 +50,7 @@ def codes(encode: Answer, x: Images) -> Codes:
     return Codes(mean, posterior)
 
 
-def encoder(encode: Answer, decoder: Decoder, train: Images, held_out: Images, *, seed: int) -> Section:
+def encoder(encode: Answer, decoder: Decoder, train: Images, held_out: HeldOut, *, seed: int) -> Section:
     """Reconstruction errors of both sides, and their evidence if the encoder gives a distribution."""
     both, split = torch.cat([train, held_out]), len(train)
     found = codes(encode, both)
@@ -83,7 +84,7 @@ def _vectors(posterior: Distribution) -> Distribution:
     return Independent(posterior, len(posterior.batch_shape) - 1)
 
 
-def log_p(function: Answer, train: Images, held_out: Images, *, seed: int) -> Section:
+def log_p(function: Answer, train: Images, held_out: HeldOut, *, seed: int) -> Section:
     """Log probabilities of both sides under a model that states them, with effective sample sizes if it gives them."""
     both, split = torch.cat([train, held_out]), len(train)
     with torch.no_grad():

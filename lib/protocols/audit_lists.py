@@ -20,8 +20,7 @@ SPARE = 8
 ROWS = 256
 """images whose distances to all others are in memory at a time"""
 
-Points = Float[Tensor, "points pixels"]
-Rows = Int64[Tensor, " rows"]
+Points = Float[Tensor, "members pixels"]
 
 
 class Lists(NamedTuple):
@@ -38,7 +37,9 @@ class Lists(NamedTuple):
         return found.values, self.which.gather(1, found.indices[:, None])[:, 0]
 
 
-def lists(x: Points, among: Points, kept: int = KEPT, *, own: Rows | None = None) -> Lists:
+def lists(
+    x: Float[Tensor, "images pixels"], among: Points, kept: int = KEPT, *, own: Int64[Tensor, " images"] | None = None
+) -> Lists:
     """The nearest ``kept`` images of a set, or all of it if there are fewer.
 
     Args:
@@ -94,9 +95,9 @@ class Sides(NamedTuple):
 
     images: Float[Tensor, "members *image"]
     """those of training first"""
-    train: Rows
+    train: Int64[Tensor, " train"]
     """places of the training images in what was given"""
-    held_out: Rows
+    held_out: Int64[Tensor, " held_out"]
     """the same of the held-out images"""
     repeated: int
     """images left out because they equal another one"""

@@ -15,7 +15,7 @@ from lib.protocols import audit_controls
 from lib.protocols.audit_controls import RULES
 from lib.protocols.audit_lists import KEPT, Lists, Sides, lists
 from lib.protocols.audit_results import LEVEL, Control, Finding, Limit, PerImage, Section, places
-from lib.protocols.audit_scores import NAMES, Scores, divisions, scores, tested
+from lib.protocols.audit_scores import NAMES, Scores, divisions, ranked, scores
 from lib.protocols.copy_tests import THIRD
 
 EXCHANGES = 999
@@ -51,7 +51,7 @@ def measure(
     progress("four tests of samples, by exchanging images")
     divided = divisions(sides.labels, EXCHANGES, rng=np.random.default_rng([seed, 0, len(sides.images)]))
     scored = scores(divided, made, members)
-    result = tested(scored.double().mean(2, keepdim=True), torch.zeros(1, dtype=torch.int64))
+    result = ranked(scored.double().mean(2, keepdim=True), torch.zeros(1, dtype=torch.int64))
     progress("the controls: copycats and the detection limit")
     copies = audit_controls.copied(sides, members, divided, seed=seed)
     positive = audit_controls.copycats(copies, sides.labels)

@@ -76,7 +76,7 @@ class Tested(NamedTuple):
     """the same of the largest of the four, each in its own standard deviation: one p for all tests"""
 
 
-def tested(statistics: Statistics, true: Tensor) -> Tested:
+def ranked(statistics: Statistics, true: Tensor) -> Tested:
     """Compare the statistics of the true division with those of all.
 
     Args:

@@ -20,6 +20,7 @@ LEAST = 8
 """images with a number that a side must have"""
 
 PerImage = Float[Tensor, " images"]
+PerOther = Float[Tensor, " others"]
 Statistic = Callable[..., np.ndarray | np.floating]
 """of arrays of training and of held-out numbers, along an axis: large where training images differ as suspected"""
 
@@ -45,7 +46,7 @@ def lower(train: np.ndarray, held_out: np.ndarray, axis: int = -1) -> np.ndarray
 
 
 def finding(
-    name: str, train: PerImage, held_out: PerImage, statistic: Statistic, reads: str, *, unit: str, seed: int,
+    name: str, train: PerImage, held_out: PerOther, statistic: Statistic, reads: str, *, unit: str, seed: int,
     rule: tuple[str, Callable[[float], bool]] | None = None,
 ) -> Finding:  # fmt: skip
     """Compare the sides, and say how often shams would have been flagged.
