@@ -17,7 +17,7 @@ from lib.models.foreign_checks import check, check_function
 from lib.models.own_images import Images
 from lib.protocols import audit_demos, audit_words
 from lib.protocols.audit import MAXIMUM, SEARCHED, audit
-from lib.protocols.audit_lists import ROWS
+from lib.protocols.audit_lists import LEAST, ROWS
 from lib.protocols.audit_results import Audit
 from lib.study import audit_page, parameters, provenance
 
@@ -49,7 +49,7 @@ class Inputs(NamedTuple):
 @click.option("--range", type=click.Choice(list(ranges.RANGES)), help="Of what the model makes and takes.")
 @click.option("--out", type=click.Path(path_type=Path), help="The page's folder.  [default: in _build/audits]")
 @click.option("--title", help="Of the page.")
-@click.option("--max-images", type=click.IntRange(16), default=MAXIMUM, show_default=True, help="Of a side.")
+@click.option("--max-images", type=click.IntRange(LEAST), default=MAXIMUM, show_default=True, help="Of a side.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs.")
 @click.option("--demo", type=click.Choice(list(audit_demos.DEMOS)), help="A generator whose answer is known.")
 def audit_(**given: object) -> None:

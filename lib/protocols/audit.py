@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -19,6 +20,7 @@ from lib.models.draws import rng_from
 from lib.protocols import audit_decoder, audit_evidence, audit_lists, audit_samples
 from lib.protocols.audit_lists import Sides
 from lib.protocols.audit_results import Audit, Counts, PerImage, Pictures, Section
+from lib.protocols.exchangeable import sides as compared
 
 MAXIMUM = 5000
 SEARCHED = 200
@@ -97,6 +99,9 @@ def audit(
     duplicates = audit_samples.near_twice(train, held_out)
     sides = audit_lists.sides(train, held_out, maximum, seed=seed)
     access = Access(samples, decoder, latent, encode, log_p, search, forward, missing or {})
+    say("whether the two sides differ without any model")
+    given = [sides.images[of] for of in (sides.labels, ~sides.labels)]
+    exchangeable = compared(*given, rng=np.random.default_rng([seed, 16]))
     access, notes = _with_samples(access, sides, train, seed)
     sections, limits, found = {}, [], None
     if access.samples is not None:
@@ -109,7 +114,13 @@ def audit(
     dimension = measured.dimension.value if access.samples is not None else math.nan
     sections |= _models(access, sides, dimension, seed, say)
     pictures = None if found is None else _pictures(found, access, (train, held_out), maximum, seed)
-    return Audit(_counts(train, held_out, access, sides, maximum), sections, limits, found, pictures, notes, seed)
+    counts = _counts(train, held_out, access, sides, maximum)
+    notes = [*map(_sentence, exchangeable.notes), *notes]
+    return Audit(counts, sections, limits, found, pictures, notes, seed, exchangeable)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _with_samples(access: Access, sides: Sides, train: Images, seed: int) -> tuple[Access, list[str]]:

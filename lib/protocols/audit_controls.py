@@ -79,7 +79,7 @@ def copycats(copies: dict[str, Copies], labels: Tensor) -> dict[str, dict[str, f
     return found
 
 
-def powers(scored: Scores, copies: Copies, divided: Divisions, *, seed: int, trials: int = TRIALS) -> Callable:
+def powers(scored: Scores, copies: Copies, divided: Divisions, *, seed: int, trials: int) -> Callable:
     """How often so many copies among the samples are seen by all tests together, as a function of their number.
 
     In each trial other samples are replaced by copies of other images, and another division is the true one; copies of
@@ -113,7 +113,7 @@ def _weights(rows: Int64[Tensor, "trials number"], pool: int) -> Float[Tensor, "
     return found.scatter_add_(1, rows, torch.ones(rows.shape, dtype=torch.float32)).T
 
 
-def limit(kind: str, power: Callable[[int], float], samples: int, trials: int = TRIALS) -> Limit:
+def limit(kind: str, power: Callable[[int], float], samples: int, trials: int) -> Limit:
     """The smallest number of copies that is seen in 95 % of trials, by bisection, and all powers on the way."""
     found = {1: power(1), samples: power(samples)}
     low, high = 0, samples
@@ -133,8 +133,9 @@ def limits(scored: Scores, copies: dict[str, Copies], divided: Divisions, *, see
     return [
         limit(
             kind,
-            powers(scored[:, few], each._replace(scores=each.scores[:, few]), divided[few], seed=seed),
+            powers(scored[:, few], each._replace(scores=each.scores[:, few]), divided[few], seed=seed, trials=TRIALS),
             scored.shape[2],
+            TRIALS,
         )
         for kind, each in copies.items()
     ]
@@ -158,7 +159,7 @@ def shams(
     dimension: float,
     *,
     seed: int,
-    count: int = SHAMS,
+    count: int,
     exchanges: int = SHAM_EXCHANGES,
 ) -> Shams:
     """Divide the held-out images at random into halves, and test them against each other, ``count`` times.

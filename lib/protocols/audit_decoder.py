@@ -165,8 +165,10 @@ def measure(
     listed = [_recovery(found, len(train), seed)]
     if forward:
         progress("the decoder about the latents found")
-        about = local(decoder, found.z)
-        listed += _about(about, len(train), seed, data_dimension, notes)
+        try:
+            listed += _about(local(decoder, found.z), len(train), seed, data_dimension, notes)
+        except (RuntimeError, ValueError) as error:  # what torch cannot differentiate
+            notes.append(f"Decay, volume and dimension were not measured: {' '.join(str(error).split())}")
     else:
         notes.append("Decay, volume and dimension were not measured: the decoder has no derivatives in forward mode.")
     return Section("decoder", listed, joint(listed), "", notes), found

@@ -17,6 +17,8 @@ KEPT = 16
 """Neighbours kept of each image. All of them belong to the same half of the images in one of 65,536 cases."""
 SPARE = 8
 """candidates more than are kept, whose distances are computed from differences"""
+LEAST = 20
+"""different images that a side must have"""
 ROWS = 256
 """images whose distances to all others are in memory at a time"""
 
@@ -124,7 +126,7 @@ def sides(
     can be exchanged afterwards.
 
     Raises:
-        ValueError: images of two shapes or not finite, or fewer than 16 different ones on a side.
+        ValueError: images of two shapes or not finite, or fewer than 20 different ones on a side.
     """
     comparable(("training images", train, 1), ("held-out images", held_out, 1))
     rng = np.random.default_rng([seed, len(train), len(held_out)])
@@ -133,10 +135,10 @@ def sides(
     kept = order[distinct(both[order])]
     inside, outside = kept[kept < len(train)], kept[kept >= len(train)] - len(train)
     count = min(len(inside), len(outside), maximum)
-    if count < 16:
+    if count < LEAST:
         raise ValueError(
-            f"16 or more different images are needed on either side, got {len(inside)} training and {len(outside)} "
-            f"held-out images"
+            f"{LEAST} or more different images are needed on either side, got {len(inside)} training and "
+            f"{len(outside)} held-out images"
         )
     inside, outside = inside[:count], outside[:count]  # in random order
     shared = int((~distinct(torch.cat([train[distinct(train)], held_out[distinct(held_out)]]))).sum())

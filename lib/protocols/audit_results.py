@@ -7,6 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lib.measures.intervals import Estimate
+from lib.protocols.exchangeable import Sides
 
 LEVEL = 0.05
 """at which a control or a trial counts as flagged"""
@@ -138,6 +139,8 @@ class Audit(NamedTuple):
     notes: Sequence[str]
     """what a reader has to know before the numbers"""
     seed: int
+    exchangeable: Sides
+    """how the two sides differ without any model"""
 
     def told(self, access: str) -> Section:
         """A section; one that is not there was skipped without a reason."""

@@ -57,7 +57,9 @@ def measure(
     positive = audit_controls.copycats(copies, sides.labels)
     limits = audit_controls.limits(scored, copies, divided, seed=seed)
     progress("the controls: held-out images against themselves")
-    shams = audit_controls.shams(sides.points[~sides.labels], samples, size.value, seed=seed)
+    shams = audit_controls.shams(
+        sides.points[~sides.labels], samples, size.value, seed=seed, count=audit_controls.SHAMS
+    )
     controls = {
         name: audit_controls.control(positive[name], shams.p[row], shams.published[row], RULES[row])
         for row, name in enumerate(NAMES)

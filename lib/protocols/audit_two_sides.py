@@ -86,14 +86,12 @@ def _control(held_out: np.ndarray, statistic: Statistic, seed: int, rule: tuple 
     half = len(held_out) // 2
     if half < LEAST:
         return None
-    p, values = shams(held_out, statistic, seed=seed)
-    published = None if rule is None else share(sum(rule[1](value) for value in values), len(values))
+    p, values = shams(held_out, statistic, seed=seed, count=SHAMS)
+    published = None if rule is None else share(sum(bool(rule[1](value)) for value in values), len(values))
     return Control({}, share(int((p <= LEVEL).sum()), len(p)), published, "" if rule is None else rule[0])
 
 
-def shams(
-    held_out: np.ndarray, statistic: Statistic, *, seed: int, count: int = SHAMS
-) -> tuple[np.ndarray, np.ndarray]:
+def shams(held_out: np.ndarray, statistic: Statistic, *, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """P and the statistic of random halves of the held-out numbers, each with exchanges of its own."""
     half, p, values = len(held_out) // 2, [], []
     for sham in range(count):

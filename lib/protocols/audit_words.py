@@ -10,6 +10,10 @@ FORMAT = 1
 """of the plain data; a change of its fields is another"""
 FEW = 0.1
 """A detection limit above this share says that there were too few images or samples to see much."""
+DIFFER = (
+    "Training and held-out images differ without any model, so that every difference below may be theirs and not the "
+    "generator's"
+)
 LEADS = {
     "nearer to training": "{} of the samples are nearer to a training image than to any held-out one",
     "near copies": "{} of the samples are near copies of a training image",
@@ -45,6 +49,8 @@ def _found(audit: Audit) -> str:
     if audit.per_image is not None:
         of = f"{audit.per_image.named():,} of {audit.counts.compared:,} training images"
         parts.append(f"{of} are named at a false discovery rate of 5 %")
+    if audit.exchangeable.differ:
+        parts.insert(0, DIFFER)
     return "; ".join(parts) + "." if parts else "Nothing was measured."
 
 
@@ -126,6 +132,12 @@ def plain(audit: Audit) -> dict:
         "notes": list(audit.notes),
         "counts": audit.counts._asdict(),
         "seed": audit.seed,
+        "sides": {
+            "auc": _estimate(audit.exchangeable.auc),
+            "p": audit.exchangeable.p,
+            "noticed": audit.exchangeable.noticed,
+            "differ": audit.exchangeable.differ,
+        },
         "sections": [_section(section) for section in audit.sections.values()],
         "limits": [each._asdict() | {"power": [list(point) for point in each.power]} for each in audit.limits],
         "named": None if audit.per_image is None else audit.per_image.named(),
