@@ -6,30 +6,16 @@ note: a first tensor out of a tuple, flat outputs as images, channels first, flo
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lib.models import foreign_files
-from lib.models.foreign_checks import Checked, check, layers_in_training, modules
+from lib.models.foreign_checks import Checked, Foreign, check, check_function, layers_in_training, modules
 from lib.models.foreign_files import ACCEPTED
 from lib.models.programs import ForeignError
 
-__all__ = ["ACCEPTED", "Checked", "Foreign", "ForeignError", "check", "decoder", "function"]
-
-
-class Foreign(NamedTuple):
-    """A model made elsewhere."""
-
-    call: Callable[[Tensor], Tensor]
-    """of a decoder: from latents ``[n, latent]`` to images ``[n, channels, height, width]`` in the model's own range"""
-    kind: str
-    """``python``, ``torch.export``, ``TorchScript`` or ``ONNX``"""
-    notes: tuple[str, ...]
-    """what was done to it, a sentence each"""
-    model: Callable
-    """what was found at the address"""
+__all__ = ["ACCEPTED", "Checked", "Foreign", "ForeignError", "check", "check_function", "decoder", "function"]
 
 
 def decoder(
@@ -77,7 +63,7 @@ def function(address: str, *, device: torch.device | str | None = None) -> Forei
     """Another function at an address, such as an encoder, from images to codes, or log p, one number per image.
 
     A distribution is read as its mean, and a tuple as its first tensor. What it gives is seen when it is called: notes
-    that need an output are those of :func:`lib.models.foreign_checks.per_image`.
+    that need an output are those of :func:`check_function`.
 
     Raises:
         ForeignError: it cannot be loaded; with what to do.

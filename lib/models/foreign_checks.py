@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -23,11 +23,17 @@ CHANGING = ("BatchNorm", "SyncBatchNorm", "LazyBatchNorm", "Dropout", "AlphaDrop
 """layers that give something else in training mode"""
 
 
-class Callee(Protocol):
-    """What :class:`lib.models.foreign.Foreign` has."""
+class Foreign(NamedTuple):
+    """A model made elsewhere."""
 
     call: Callable[[Tensor], Tensor]
+    """of a decoder: from latents ``[n, latent]`` to images ``[n, channels, height, width]`` in the model's own range"""
+    kind: str
+    """``python``, ``torch.export``, ``TorchScript`` or ``ONNX``"""
+    notes: tuple[str, ...]
+    """what was done to it, a sentence each"""
     model: Callable
+    """what was found at the address"""
 
 
 class Checked(NamedTuple):
@@ -42,7 +48,7 @@ class Checked(NamedTuple):
 
 
 def check(
-    foreign: Callee,
+    foreign: Foreign,
     latent: int,
     images: Float[Tensor, "n channels height width"],
     *,
@@ -86,7 +92,7 @@ def check(
 
 
 def check_function(
-    foreign: Callee, images: Float[Tensor, "n channels height width"], *, latent: int | None = None
+    foreign: Foreign, images: Float[Tensor, "n channels height width"], *, latent: int | None = None
 ) -> tuple[str, ...]:
     """Try an encoder, or log p, on a few images.
 
@@ -218,7 +224,7 @@ def _reverse(call: Callable[[Tensor], Tensor], z: Tensor, direction: Tensor) -> 
             weights = _difference(call, z.detach(), direction)
             (gradient,) = torch.autograd.grad((y * weights).sum(), z, allow_unused=True)
     except Exception as error:  # somebody else's code fails in any way
-        return what(error)
+        return _reason(error)
     if gradient is None:
         return "none reaches the latents"
     # The derivative along the direction, weighted by the difference itself: the square of the latter if they agree.
@@ -235,9 +241,15 @@ def _forward(call: Callable[[Tensor], Tensor], z: Tensor, direction: Tensor) -> 
         with torch.no_grad(), FORWARD_MODE:
             tangent = vmap(along)(z.clone(), direction)
     except Exception as error:  # somebody else's code fails in any way
-        return what(error)
+        return _reason(error)
     weights = _difference(call, z, direction)
     return _disagreement((tangent * weights).sum(), weights.square().sum())
+
+
+def _reason(error: Exception) -> str:
+    if any(word in str(error) for word in ("vmap", "numpy", "data pointer", ".item")):
+        return "it leaves torch inside (.numpy(), .item(), an if on a value), where derivatives end"
+    return what(error)
 
 
 @torch.no_grad()

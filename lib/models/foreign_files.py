@@ -32,6 +32,9 @@ from lib.models.programs import ForeignError
 FILES = (".pt2", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".joblib", ".safetensors", ".onnx")
 """Suffixes of files that are models, or are taken for one."""
 
+OPSET = 18
+"""ONNX operators are rewritten to this version: onnx2torch 1.5.15 knows none of later ones"""
+
 ACCEPTED = (
     "FILE.py:NAME or package.module:NAME (your own code), FILE.pt2 (torch.export.save), FILE.pt (torch.jit.save), "
     "FILE.onnx"
@@ -186,17 +189,33 @@ def _onnx(file: Path) -> Loaded:
             f"{file}: ONNX models are converted by onnx2torch, which is not installed: pip install onnx2torch"
         )
     try:
-        from onnx2torch import convert  # its torchvision may not fit torch, which is seen when it is imported
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = convert(str(file)).eval()
+            model = _converted(file)
     except Exception as error:  # an operator that it does not know, among others
         raise ForeignError(
             f"{file} cannot be converted by onnx2torch ({what(error)}); so it has no gradients: "
             "make images with it and give them as samples only, or save the model with torch.export.save"
         ) from error
     return Loaded(model, "ONNX", ("ONNX converted by onnx2torch",))
+
+
+def _converted(file: Path) -> Callable:
+    """The network of an ONNX file, written in the operators that the converter knows."""
+    import onnx
+    from onnx import numpy_helper, version_converter
+    from onnx2torch import convert
+
+    description = onnx.load(str(file))
+    if any(part.domain in ("", "ai.onnx") and part.version > OPSET for part in description.opset_import):
+        description = version_converter.convert_version(description, OPSET)
+    shapes = {part.name: numpy_helper.to_array(part) for part in description.graph.initializer}
+    for node in description.graph.node:
+        if node.op_type == "Reshape" and node.input[1] in shapes and (shapes[node.input[1]] != 0).all():
+            # A shape without a zero means the same with ``allowzero``, which the converter does not know.
+            for attribute in [one for one in node.attribute if one.name == "allowzero"]:
+                node.attribute.remove(attribute)
+    return convert(description).eval()
 
 
 def _defined(file: Path) -> str:
