@@ -63,7 +63,7 @@ def powers(limits: Sequence[Mapping]) -> str:
     marks = "".join(
         f'<text x="{x(share)}" y="190" text-anchor="middle">{number(100 * share)} %</text>' for share in ticks
     )
-    levels = "".join(f'<text x="34" y="{y(p) + 4}" text-anchor="end">{p:.0%}</text>' for p in (0, 0.5, 1))
+    levels = "".join(f'<text x="34" y="{y(p) + 4}" text-anchor="end">{p:.0%}</text>' for p in (0.0, 0.5, 1.0))
     key = "".join(_key(limit["kind"], y(0.9 - 0.11 * row)) for row, limit in enumerate(limits))
     seen = "; ".join(
         f"{limit['kind']}: " + ("never 95 %" if limit["share"] is None else f"95 % at {number(100 * limit['share'])} %")
