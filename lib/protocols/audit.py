@@ -19,7 +19,7 @@ from lib.measures.recovery import recover
 from lib.models.draws import rng_from
 from lib.protocols import audit_decoder, audit_evidence, audit_lists, audit_samples
 from lib.protocols.audit_lists import Sides
-from lib.protocols.audit_results import Audit, Counts, PerImage, Pictures, Section
+from lib.protocols.audit_results import Audit, Counts, Finding, Limit, PerImage, Pictures, Section
 from lib.protocols.exchangeable import sides as compared
 
 MAXIMUM = 5000
@@ -103,16 +103,8 @@ def audit(
     given = [sides.images[of] for of in (sides.labels, ~sides.labels)]
     exchangeable = compared(*given, rng=np.random.default_rng([seed, 16]))
     access, notes = _with_samples(access, sides, train, seed)
-    sections, limits, found = {}, [], None
-    if access.samples is not None:
-        measured = audit_samples.measure(
-            sides, _some(access.samples, maximum, seed).flatten(1), seed=seed, progress=say, duplicates=duplicates
-        )
-        sections["samples"], limits, found = measured.section, measured.limits, measured.per_image
-    else:
-        sections["samples"] = Section("samples", [duplicates], skipped=access.missing.get("samples", "none were given"))
-    dimension = measured.dimension.value if access.samples is not None else math.nan
-    sections |= _models(access, sides, dimension, seed, say)
+    section, limits, found, dimension = _sampled(access, sides, duplicates, maximum, seed, say)
+    sections = {"samples": section, **_models(access, sides, dimension, seed, say)}
     pictures = None if found is None else _pictures(found, access, (train, held_out), maximum, seed)
     counts = _counts(train, held_out, access, sides, maximum)
     notes = [*map(_sentence, exchangeable.notes), *notes]
@@ -137,6 +129,18 @@ def _with_samples(access: Access, sides: Sides, train: Images, seed: int) -> tup
         return access._replace(missing={**access.missing, "samples": f"the decoder failed: {error}"}), []
     note = f"The {len(made):,} samples are the decoder's, of latents drawn from a standard normal distribution."
     return access._replace(samples=made), [note]
+
+
+def _sampled(
+    access: Access, sides: Sides, duplicates: Finding, maximum: int, seed: int, say: Progress
+) -> tuple[Section, list[Limit], PerImage | None, float]:
+    """The section of samples, the limits, the images and the dimension."""
+    if access.samples is None:
+        skipped = access.missing.get("samples", "none were given")
+        return Section("samples", [duplicates], skipped=skipped), [], None, math.nan
+    points = _some(access.samples, maximum, seed).flatten(1)
+    measured = audit_samples.measure(sides, points, seed=seed, progress=say, duplicates=duplicates)
+    return measured.section, measured.limits, measured.per_image, measured.dimension.value
 
 
 def _some(samples: Samples, maximum: int, seed: int) -> Tensor:

@@ -89,7 +89,8 @@ def findings(scored: Scores, p: np.ndarray, size: Estimate, controls: dict[str, 
     reads = _readings(own.double().mean(1), size, count)
     found = []
     for row, name in enumerate(NAMES):
-        value = estimate(own[row]) if name in ("C_T", NAMES[0]) else share(int(own[row].sum()), count)
+        counted = ((own[row] == 0) | (own[row] == 1)).all()
+        value = share(int(own[row].sum()), count) if counted else estimate(own[row])
         band, side = tuple(null[row]), "high"
         if name == "authenticity":
             value, band, side = value.under(lambda part: 1 - part), (1 - band[1], 1 - band[0]), "low"

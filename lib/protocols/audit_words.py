@@ -84,7 +84,11 @@ def _capital(text: str) -> str:
 def _tested(audit: Audit) -> str:
     counts = audit.counts
     done = [name for name, section in audit.sections.items() if not section.skipped]
-    skipped = [f"{name} ({each.skipped.rstrip('.')})" for name, each in audit.sections.items() if each.skipped]
+    reasons = [each.skipped.rstrip(".") for each in audit.sections.values() if each.skipped]
+    skipped = [
+        f"{_and([name for name, each in audit.sections.items() if each.skipped.rstrip('.') == reason])} ({reason})"
+        for reason in dict.fromkeys(reasons)
+    ]
     tested = f"Tested: {', '.join(done) or 'nothing'}, on {counts.compared:,} training and as many held-out images"
     if counts.compared_samples:
         tested += f" and {counts.compared_samples:,} samples"
