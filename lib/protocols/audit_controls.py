@@ -37,7 +37,7 @@ EXCHANGES = 199
 """exchanges of a trial"""
 SHAM_EXCHANGES = 19
 """exchanges of a sham: it is flagged at a level of 5 % if it is the most suspicious of 20"""
-RULES = ("p of a binomial test ≤ 5 %", "more than $r^d$ at 5 %", "$C_T$ below −1.64", "fewer than chance at 5 %")
+RULES = ("p of a binomial test ≤ 5 %", "more than r^d at 5 %", "C_T below −1.64", "fewer than chance at 5 %")
 """what the literature would do, in the order of NAMES: samples as if independent, dimension as measured"""
 
 
@@ -114,13 +114,13 @@ def _weights(rows: Int64[Tensor, "trials number"], pool: int) -> Float[Tensor, "
 
 
 def limit(kind: str, power: Callable[[int], float], samples: int, trials: int) -> Limit:
-    """The smallest number of copies that is seen in 95 % of trials, by bisection, and all powers on the way."""
-    found = {1: power(1), samples: power(samples)}
-    low, high = 0, samples
+    """The smallest number of copies that is seen in 95 % of trials, by bisection, and how often all tried ones are."""
+    found = {number: power(number) for number in {1, *(round(samples / 3**k) for k in range(8))} if number}
+    high = min((number for number, seen in found.items() if seen >= POWER), default=samples)
+    low = max((number for number in found if number < high), default=0)
     while high - low > 1:
-        middle = round((low * high) ** 0.5) if low else high // 8
-        middle = min(max(middle, low + 1), high - 1)
-        found.setdefault(middle, power(middle))
+        middle = (low + high) // 2
+        found[middle] = power(middle)
         low, high = (low, middle) if found[middle] >= POWER else (middle, high)
     seen = found[samples] >= POWER
     curve = [(number / samples, found[number]) for number in sorted(found)]

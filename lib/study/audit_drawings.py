@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from lib.measures.intervals import number
 
-WIDTH = 600
+WIDTH = 380
 DASHES = {"exact": "", "blurred": "6 3", "noised": "2 3"}
 
 

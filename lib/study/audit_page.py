@@ -91,6 +91,7 @@ def render(report: Mapping, most: Sequence[Row], least: Sequence[Row], *, title:
         seed=report["seed"],
         first=list(zip(HEADS, report["sentences"], strict=True)),
         notes=report["notes"],
+        look="warn" if report["sides"]["differ"] else "note",
         pictures=_pictures(most, least),
         limits=[_limit(each) for each in report["limits"]],
         trials=max((each["trials"] for each in report["limits"]), default=0),
@@ -174,7 +175,7 @@ def _control(control: Mapping) -> Iterable[dict[str, str]]:
         p = ", ".join(f"{kind} p = {number(value)}" for kind, value in control["positive"].items())
         yield {"look": "muted", "text": f"Positive control, samples that are all copies of training images: {p}."}
     if control["blind"]:
-        yield {"look": "note", "text": f"Blind here to {' and '.join(control['blind'])} copies: not even all are seen."}
+        yield {"look": "warn", "text": f"Blind here to {' and '.join(control['blind'])} copies: not even all are seen."}
     rate = control["false_alarms"]
     sham = f"Sham control: {_rate(rate)} of {rate['n']} random halves of the held-out images are flagged; 5 % are due."
     if control["published"] is not None:
