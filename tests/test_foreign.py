@@ -14,10 +14,11 @@ import zipfile
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Normal
+from torch.distributions import Independent, Normal
 from torch.func import grad, vmap
 
 from lib.measures.jacobian import jacobian
+from lib.measures.likelihood import log_evidence
 from lib.measures.recovery import recover
 from lib.models import foreign, programs
 from lib.models.foreign import ForeignError
@@ -164,6 +165,17 @@ def test_a_module_on_the_path_is_found_by_its_name(files, monkeypatch):
 
 def test_code_is_run_and_that_is_said(code):
     assert foreign.decoder(code("decoder = lambda z: z.view(-1, 1, 2, 2)"), 4).notes[0].startswith("runs the code of ")
+
+
+def test_a_file_runs_once_for_all_of_its_functions_until_it_changes(code, tmp_path):
+    count = f"with open({str(tmp_path / 'runs')!r}, 'a') as runs:\n    runs.write('x')\n"
+    text = count + "decoder = encode = lambda z: z\n"
+    address = code(text)
+    for name in ("decoder", "encode"):
+        foreign.function(address.replace(":decoder", f":{name}"))
+    assert (tmp_path / "runs").read_text() == "x"
+    foreign.function(code(text + "# changed\n"))
+    assert (tmp_path / "runs").read_text() == "xx"
 
 
 def test_a_file_finds_its_neighbours(code, tmp_path):
@@ -361,6 +373,12 @@ BAD = {
                                 r"does not take latents \[3, 4\] .*; its first linear layer takes 5: is the number of latents"),
     "latents as images": ("decoder = nn.ConvTranspose2d(4, 1, 8)", "decoder",
                           "its first layer is a convolution of 4 channels: try latents 4,1,1"),
+    "latents as images, in training mode": (
+        "decoder = nn.Sequential(nn.ConvTranspose2d(4, 1, 8), nn.BatchNorm2d(1))", "decoder", "try latents 4,1,1"),
+    "methods alone": ("class VAE(nn.Module):\n    def decode(self, z): return z\ndecoder = VAE()", "decoder",
+                      "give one of its methods, as NAME.METHOD: decode"),
+    "nothing": (None, "", "'' is no model; accepted"),
+    "a folder": (None, ".", "'.' is no model; accepted"),
     "two arguments": ("def decoder(z, noise): return z", "decoder", "must take one argument, the latents: wrap it"),
     "text": ("decoder = lambda z: 'image'", "decoder", "the model gives str; expected a tensor: torch.as_tensor"),
     "one image for all": ("decoder = lambda z: torch.zeros(1, 8, 8)", "decoder", "gives .* for 3 latents; expected an image"),
@@ -494,6 +512,54 @@ def test_a_function_that_is_no_encoder_is_refused(code, body, latent, said):
     x = torch.randn((20, 1, 2, 2), generator=rng())
     with pytest.raises(ForeignError, match=said):
         check_function(foreign.function(code(f"f = lambda x: {body}", "f")), x, latent=latent)
+
+
+VAE = """
+class VAE(nn.Module):
+    def encode(self, x):
+        return x.flatten(1) / 2, torch.full((len(x), 4), 0.5).log()
+
+    def decode(self, z):
+        return z.view(-1, 1, 2, 2)
+
+    def spread(self, x):
+        return torch.distributions.Normal(x.flatten(1) / 2, 0.5**0.5)
+
+    def deviation(self, x):
+        return x.flatten(1) / 2, torch.full((len(x), 4), 0.5**0.5)
+
+    def codes(self, x):
+        return x.flatten(1) / 2
+
+vae = VAE()
+"""
+
+
+@pytest.mark.parametrize("method", ["encode", "spread"])
+def test_the_evidence_through_an_encoder_of_somebody_else_is_exact_where_it_is_known(code, method):
+    """For x = z + noise the posterior is N(x / 2, 1 / 2), and with it the estimate is exact."""
+    x = torch.randn(12, 1, 2, 2)
+    address = code(VAE, f"vae.{method}")
+    encoder = foreign.posterior(address, x, 4)
+    call = foreign.decoder(address.replace(method, "decode"), 4).call
+    found = log_evidence(encoder.call, lambda z: Independent(Normal(call(z), 1.0), 3), x, 3)
+    torch.testing.assert_close(found.log_p, Normal(0.0, 2**0.5).log_prob(x).sum((1, 2, 3)), atol=1e-5, rtol=0)
+    assert bool(encoder.notes[1:]) == (method == "encode")
+
+
+@pytest.mark.parametrize(
+    ("method", "latent", "said"),
+    [
+        ("codes", 4, r"gives Tensor; for the evidence it must give a mean and a logarithm of variances, both \[8, 4\]"),
+        ("encode", 3, r"gives tuple; .* both \[8, 3\], or torch.distributions.Normal\(mean, std\)"),
+        ("deviation", 4, r"is positive everywhere: standard deviations\? return torch.distributions.Normal"),
+        ("spread", 3, r"gives a distribution over \[8, 4\]; expected \[8, 3\]"),
+        ("decode", 4, r"gives Tensor"),
+    ],
+)
+def test_an_encoder_that_is_no_distribution_says_what_to_return(code, method, latent, said):
+    with pytest.raises(ForeignError, match=said):
+        foreign.posterior(code(VAE, f"vae.{method}"), torch.randn(12, 1, 2, 2), latent)
 
 
 def test_the_jacobian_of_a_known_decoder_is_the_known_one(code):
