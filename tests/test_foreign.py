@@ -1,15 +1,11 @@
 """A model from elsewhere: the same numbers from every kind of file, and what each of many bad calls says."""
 
 import importlib.util
-import io
-import logging
 import math
-import os
 import pickle
 import re
 import sys
 import warnings
-import zipfile
 
 import pytest
 import torch
@@ -20,9 +16,10 @@ from torch.func import grad, vmap
 from lib.measures.jacobian import jacobian
 from lib.measures.likelihood import log_evidence
 from lib.measures.recovery import recover
-from lib.models import foreign, programs
+from lib.models import foreign
 from lib.models.foreign import ForeignError
 from lib.models.foreign_checks import check_function
+from tests.forged import Touch, rewritten
 
 LATENT = 4
 
@@ -267,94 +264,12 @@ def test_a_network_in_training_mode_is_found_through_a_function(code):
     assert checked.differentiable
 
 
-def nothing_is_executed(folder):
-    return not (folder / "executed").exists()
-
-
-class Touch:
-    """Makes a file where it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.path),))
-
-
-def rewritten(source, target, change):
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
-        for name in old.namelist():
-            new.writestr(name, change(name, old.read(name)))
-    return target
-
-
-def forged(kind, source, target, trace):
-    """A program that executes something when torch alone loads it."""
-    evil = io.BytesIO()
-    torch.save(Touch(trace), evil)
-    if kind == "inputs":
-        return rewritten(source, target, lambda name, c: evil.getvalue() if "sample_inputs" in name else c)
-    if kind == "expression":
-        # A symbol's name differs from export to export.
-        def change(name, content):
-            start = content.find(b"Symbol('")
-            end = content.find(b"integer=True)", start) + len(b"integer=True)")
-            return (
-                content.replace(content[start:end], f"__import__('os').mkdir('{trace}')".encode())
-                if start > 0
-                else content
-            )
-
-        return rewritten(source, target, change)
-    return rewritten(source, target, lambda _, c: c.replace(b"torch.ops.aten.relu.default", b"torch.os.mkdir"))
-
-
-@pytest.mark.parametrize(
-    ("kind", "said"),
-    [
-        ("inputs", r"holds a pickle that is more than tensors \(data/sample_inputs/model.pt\)"),
-        ("expression", r"holds an expression that is not arithmetic \(__import__\('os'\).mkdir"),
-        ("target", "holds a call of torch.os.mkdir"),
-    ],
-)
-def test_a_forged_program_is_refused_and_executes_nothing(files, tmp_path, kind, said):
-    path = forged(kind, files[0] / "net.pt2", tmp_path / "forged.pt2", tmp_path / "executed")
-    with pytest.raises(ForeignError, match=said):
-        foreign.decoder(str(path), LATENT)
-    assert nothing_is_executed(tmp_path)
-
-
-@pytest.mark.parametrize("kind", ["inputs", "expression"])
-def test_torch_alone_would_execute_it(files, tmp_path, kind):
-    """Without this, the test above could not fail."""
-    path = forged(kind, files[0] / "net.pt2", tmp_path / "forged.pt2", tmp_path / "executed")
-    logging.disable(logging.CRITICAL)
-    with pytest.raises((AssertionError, AttributeError)):
-        torch.export.load(path)
-    logging.disable(logging.NOTSET)
-    assert not nothing_is_executed(tmp_path)
-
-
 def test_a_forged_script_executes_nothing(files, tmp_path):
     evil = pickle.dumps(Touch(tmp_path / "executed"), protocol=2)
     path = rewritten(files[0] / "net.pt", tmp_path / "x.pt", lambda name, c: evil if name.endswith("/data.pkl") else c)
     with pytest.raises(ForeignError, match="cannot be read by torch"):
         foreign.decoder(str(path), LATENT)
-    assert nothing_is_executed(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "text", ["Symbol('s68', positive=True, integer=True)", "4*s0 + 1", "Mul(Integer(4), Symbol('u0'))"]
-)
-def test_arithmetic_of_sizes_is_let_through(text):
-    assert programs._arithmetic(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["exec('1')", "s0.x()", "Eq('open(1)', 1)", "__import__('os')", "[x for x in s0]", "lambda: 1", "(", "eval"]
-)
-def test_whatever_else_is_evaluated_is_not(text):
-    assert not programs._arithmetic(text)
+    assert not (tmp_path / "executed").exists()
 
 
 PASSED = "decoder = lambda z: z.repeat(1, 16).view(-1, 1, 8, 8)"
@@ -436,7 +351,7 @@ def test_a_pickle_is_not_opened(tmp_path):
         (tmp_path / name).write_bytes(pickle.dumps(Touch(tmp_path / "executed")))
         with pytest.raises(ForeignError, match="is not opened"):
             foreign.decoder(str(tmp_path / name), LATENT)
-    assert nothing_is_executed(tmp_path)
+    assert not (tmp_path / "executed").exists()
 
 
 def test_weights_alone_are_refused_with_lines_of_their_own(tmp_path):
