@@ -294,6 +294,7 @@ BAD = {
                       "give one of its methods, as NAME.METHOD: decode"),
     "nothing": (None, "", "'' is no model; accepted"),
     "a folder": (None, ".", "'.' is no model; accepted"),
+    "nobody": (None, "~no_such_person/x.py:decoder", "~no_such_person/x.py: .*; accepted: FILE.py:NAME"),
     "two arguments": ("def decoder(z, noise): return z", "decoder", "must take one argument, the latents: wrap it"),
     "text": ("decoder = lambda z: 'image'", "decoder", "the model gives str; expected a tensor: torch.as_tensor"),
     "one image for all": ("decoder = lambda z: torch.zeros(1, 8, 8)", "decoder", "gives .* for 3 latents; expected an image"),

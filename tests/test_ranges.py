@@ -62,6 +62,9 @@ def test_what_looks_odd_in_a_given_range_is_said():
     assert ranges.matched(x, spread, "-1,1").notes[1].startswith("none of its values is below 0")
     assert ranges.matched(x, spread * 1.4 - 0.2, "0,1").notes[1] == "some of its values leave that range"
     assert ranges.matched(x, spread * 1.4 - 0.2, "0,1").images.equal(x)
+    assert ranges.matched(x, spread * 1.2, "0,1").notes[1] == "some of its values leave that range"  # above alone
+    assert ranges.matched(x, spread - 0.2, "0,1").notes[1] == "some of its values leave that range"  # below alone
+    assert len(ranges.matched(x, spread * 1.08 - 0.04, "0,1").notes) == 1
 
 
 def test_values_of_images_become_those_from_zero_to_one():

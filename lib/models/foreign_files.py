@@ -61,15 +61,22 @@ def load(address: str) -> Loaded:
     """
     source, _, name = address.rpartition(":")
     if source.endswith(".py"):
-        return _from_file(Path(source).expanduser(), name)
+        return _from_file(_path(source), name)
     if address.endswith(".py"):
         raise ForeignError(f"{address} is a file of code; give it as {address}:NAME{_defined(Path(address))}")
-    file = Path(address).expanduser()
+    file = _path(address)
     if file.suffix.lower() in FILES or file.is_file():
         return _opened(file)
     if source and all(part.isidentifier() for part in [*source.split("."), *name.split(".")]):
         return _from_module(source, name)
     raise ForeignError(f"{address!r} is no model; accepted: {ACCEPTED}")
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # a user whom this machine does not know
+        raise ForeignError(f"{text}: {error}; accepted: {ACCEPTED}") from None
 
 
 def _from_file(file: Path, name: str) -> Loaded:
