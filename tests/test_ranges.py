@@ -1,7 +1,9 @@
+import doctest
+
 import pytest
 import torch
 
-from lib.models import ranges
+from lib.models import own_images, ranges
 
 pytestmark = pytest.mark.usefixtures("single_precision")
 
@@ -93,3 +95,9 @@ def test_images_that_leave_their_range_are_refused(values, given):
         ranges.RangeError, match=r"which leaves the range .*; accepted for --range: 0,1 \| -1,1 \| 0,255"
     ):
         ranges.unit(torch.tensor(values), given)
+
+
+@pytest.mark.parametrize("module", [ranges, own_images], ids=lambda module: module.__name__)
+def test_examples_print_what_they_say(module):
+    failed, tried = doctest.testmod(module, extraglobs={"torch": torch})
+    assert (failed, tried >= 2) == (0, True)
