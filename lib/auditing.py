@@ -127,14 +127,28 @@ def _model(given: dict, train: Tensor) -> tuple[dict, list[str]]:
         notes += [f"model: {note}" for note in (*made.notes, *able.notes, *matched.notes)]
         decode = _placed(lambda z: (made.call(z) - low) / (high - low), given["device"])
         access |= {"decoder": decode, "latent": latent, "forward": able.forward, "search": able.differentiable}
-    for option, name in (("encoder", "encode"), ("log_p", "log_p")):
-        if given[option]:
-            found = foreign.function(given[option], device=given["device"])
-            access[name] = _placed(_asked(found.model, low, high), given["device"])
-            if option == "log_p":
-                notes += check_function(found, low + (high - low) * train[:8])
-            notes += [f"{option.replace('_', '-')}: {note}" for note in found.notes]
+    seen = low + (high - low) * train[:8]
+    if given["encoder"]:
+        if "latent" not in access:
+            raise parameters.Refused("--encoder needs --model and --latent: its codes are decoded")
+        found = _encoder(given["encoder"], seen, access["latent"], given["device"])
+        access["encode"] = _placed(_asked(found.call, low, high), given["device"])
+        notes += [f"encoder: {note}" for note in found.notes]
+    if given["log_p"]:
+        found = foreign.function(given["log_p"], device=given["device"])
+        notes += [f"log p: {note}" for note in (*found.notes, *check_function(found, seen))]
+        access["log_p"] = _placed(_asked(found.model, low, high), given["device"])
     return access, notes
+
+
+def _encoder(address: str, images: Tensor, latent: int, device: str) -> foreign.Foreign:
+    """An encoder as a distribution of codes, or as codes if it gives no distribution."""
+    try:
+        return foreign.posterior(address, images, latent, device=device)
+    except ForeignError as error:
+        found = foreign.function(address, device=device)
+        check_function(found, images, latent=latent)
+        return found._replace(notes=(*found.notes, f"taken as codes, since it is no distribution: {error}"))
 
 
 def _asked(model: Callable, low: float, high: float) -> Callable:

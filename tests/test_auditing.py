@@ -197,6 +197,11 @@ REFUSED = {
     "NaN": (["--model", "{}/my_model.py:broken", "--latent", "3"], "NaN"),
     "another range": (["--model", "{}/my_model.py:decoder", "--latent", "3", "--range", "0,255"], "--range 0,255 was given"),
     "a pickle": (["--model", "{}/weights.pth", "--latent", "3"], "pickle"),
+    "an encoder alone": (["--samples", "{}/samples.npy", "--encoder", "{}/my_model.py:encode"], "--encoder needs --model"),
+    "an encoder of another size": (
+        ["--model", "{}/my_model.py:decoder", "--latent", "3", "--encoder", "{}/my_model.py:log_p"],
+        "expected [8, 3], codes",
+    ),
     "three samples": (["--samples", "{}/three.npy"], "holds 3 images"),
     "no file": (["--samples", "{}/none.npy"], "is not there"),
     "a demo with images": (["--demo", "innocent"], "leave out --train"),

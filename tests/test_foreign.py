@@ -1,27 +1,25 @@
 """A model from elsewhere: the same numbers from every kind of file, and what each of many bad calls says."""
 
 import importlib.util
-import io
-import logging
 import math
-import os
 import pickle
 import re
 import sys
 import warnings
-import zipfile
 
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Normal
+from torch.distributions import Independent, Normal
 from torch.func import grad, vmap
 
 from lib.measures.jacobian import jacobian
+from lib.measures.likelihood import log_evidence
 from lib.measures.recovery import recover
-from lib.models import foreign, programs
+from lib.models import foreign
 from lib.models.foreign import ForeignError
 from lib.models.foreign_checks import check_function
+from tests.forged import Touch, rewritten
 
 LATENT = 4
 
@@ -166,6 +164,17 @@ def test_code_is_run_and_that_is_said(code):
     assert foreign.decoder(code("decoder = lambda z: z.view(-1, 1, 2, 2)"), 4).notes[0].startswith("runs the code of ")
 
 
+def test_a_file_runs_once_for_all_of_its_functions_until_it_changes(code, tmp_path):
+    count = f"with open({str(tmp_path / 'runs')!r}, 'a') as runs:\n    runs.write('x')\n"
+    text = count + "decoder = encode = lambda z: z\n"
+    address = code(text)
+    for name in ("decoder", "encode"):
+        foreign.function(address.replace(":decoder", f":{name}"))
+    assert (tmp_path / "runs").read_text() == "x"
+    foreign.function(code(text + "# changed\n"))
+    assert (tmp_path / "runs").read_text() == "xx"
+
+
 def test_a_file_finds_its_neighbours(code, tmp_path):
     (tmp_path / "near_by.py").write_text("side = 2")
     text = "import near_by\ndef decoder(z):\n    import near_by as later\n    return z.view(-1, 1, later.side, 2)"
@@ -255,94 +264,12 @@ def test_a_network_in_training_mode_is_found_through_a_function(code):
     assert checked.differentiable
 
 
-def nothing_is_executed(folder):
-    return not (folder / "executed").exists()
-
-
-class Touch:
-    """Makes a file where it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.path),))
-
-
-def rewritten(source, target, change):
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
-        for name in old.namelist():
-            new.writestr(name, change(name, old.read(name)))
-    return target
-
-
-def forged(kind, source, target, trace):
-    """A program that executes something when torch alone loads it."""
-    evil = io.BytesIO()
-    torch.save(Touch(trace), evil)
-    if kind == "inputs":
-        return rewritten(source, target, lambda name, c: evil.getvalue() if "sample_inputs" in name else c)
-    if kind == "expression":
-        # A symbol's name differs from export to export.
-        def change(name, content):
-            start = content.find(b"Symbol('")
-            end = content.find(b"integer=True)", start) + len(b"integer=True)")
-            return (
-                content.replace(content[start:end], f"__import__('os').mkdir('{trace}')".encode())
-                if start > 0
-                else content
-            )
-
-        return rewritten(source, target, change)
-    return rewritten(source, target, lambda _, c: c.replace(b"torch.ops.aten.relu.default", b"torch.os.mkdir"))
-
-
-@pytest.mark.parametrize(
-    ("kind", "said"),
-    [
-        ("inputs", r"holds a pickle that is more than tensors \(data/sample_inputs/model.pt\)"),
-        ("expression", r"holds an expression that is not arithmetic \(__import__\('os'\).mkdir"),
-        ("target", "holds a call of torch.os.mkdir"),
-    ],
-)
-def test_a_forged_program_is_refused_and_executes_nothing(files, tmp_path, kind, said):
-    path = forged(kind, files[0] / "net.pt2", tmp_path / "forged.pt2", tmp_path / "executed")
-    with pytest.raises(ForeignError, match=said):
-        foreign.decoder(str(path), LATENT)
-    assert nothing_is_executed(tmp_path)
-
-
-@pytest.mark.parametrize("kind", ["inputs", "expression"])
-def test_torch_alone_would_execute_it(files, tmp_path, kind):
-    """Without this, the test above could not fail."""
-    path = forged(kind, files[0] / "net.pt2", tmp_path / "forged.pt2", tmp_path / "executed")
-    logging.disable(logging.CRITICAL)
-    with pytest.raises((AssertionError, AttributeError)):
-        torch.export.load(path)
-    logging.disable(logging.NOTSET)
-    assert not nothing_is_executed(tmp_path)
-
-
 def test_a_forged_script_executes_nothing(files, tmp_path):
     evil = pickle.dumps(Touch(tmp_path / "executed"), protocol=2)
     path = rewritten(files[0] / "net.pt", tmp_path / "x.pt", lambda name, c: evil if name.endswith("/data.pkl") else c)
     with pytest.raises(ForeignError, match="cannot be read by torch"):
         foreign.decoder(str(path), LATENT)
-    assert nothing_is_executed(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "text", ["Symbol('s68', positive=True, integer=True)", "4*s0 + 1", "Mul(Integer(4), Symbol('u0'))"]
-)
-def test_arithmetic_of_sizes_is_let_through(text):
-    assert programs._arithmetic(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["exec('1')", "s0.x()", "Eq('open(1)', 1)", "__import__('os')", "[x for x in s0]", "lambda: 1", "(", "eval"]
-)
-def test_whatever_else_is_evaluated_is_not(text):
-    assert not programs._arithmetic(text)
+    assert not (tmp_path / "executed").exists()
 
 
 PASSED = "decoder = lambda z: z.repeat(1, 16).view(-1, 1, 8, 8)"
@@ -361,6 +288,13 @@ BAD = {
                                 r"does not take latents \[3, 4\] .*; its first linear layer takes 5: is the number of latents"),
     "latents as images": ("decoder = nn.ConvTranspose2d(4, 1, 8)", "decoder",
                           "its first layer is a convolution of 4 channels: try latents 4,1,1"),
+    "latents as images, in training mode": (
+        "decoder = nn.Sequential(nn.ConvTranspose2d(4, 1, 8), nn.BatchNorm2d(1))", "decoder", "try latents 4,1,1"),
+    "methods alone": ("class VAE(nn.Module):\n    def decode(self, z): return z\ndecoder = VAE()", "decoder",
+                      "give one of its methods, as NAME.METHOD: decode"),
+    "nothing": (None, "", "'' is no model; accepted"),
+    "a folder": (None, ".", "'.' is no model; accepted"),
+    "nobody": (None, "~no_such_person/x.py:decoder", "~no_such_person/x.py: .*; accepted: FILE.py:NAME"),
     "two arguments": ("def decoder(z, noise): return z", "decoder", "must take one argument, the latents: wrap it"),
     "text": ("decoder = lambda z: 'image'", "decoder", "the model gives str; expected a tensor: torch.as_tensor"),
     "one image for all": ("decoder = lambda z: torch.zeros(1, 8, 8)", "decoder", "gives .* for 3 latents; expected an image"),
@@ -418,7 +352,7 @@ def test_a_pickle_is_not_opened(tmp_path):
         (tmp_path / name).write_bytes(pickle.dumps(Touch(tmp_path / "executed")))
         with pytest.raises(ForeignError, match="is not opened"):
             foreign.decoder(str(tmp_path / name), LATENT)
-    assert nothing_is_executed(tmp_path)
+    assert not (tmp_path / "executed").exists()
 
 
 def test_weights_alone_are_refused_with_lines_of_their_own(tmp_path):
@@ -494,6 +428,54 @@ def test_a_function_that_is_no_encoder_is_refused(code, body, latent, said):
     x = torch.randn((20, 1, 2, 2), generator=rng())
     with pytest.raises(ForeignError, match=said):
         check_function(foreign.function(code(f"f = lambda x: {body}", "f")), x, latent=latent)
+
+
+VAE = """
+class VAE(nn.Module):
+    def encode(self, x):
+        return x.flatten(1) / 2, torch.full((len(x), 4), 0.5).log()
+
+    def decode(self, z):
+        return z.view(-1, 1, 2, 2)
+
+    def spread(self, x):
+        return torch.distributions.Normal(x.flatten(1) / 2, 0.5**0.5)
+
+    def deviation(self, x):
+        return x.flatten(1) / 2, torch.full((len(x), 4), 0.5**0.5)
+
+    def codes(self, x):
+        return x.flatten(1) / 2
+
+vae = VAE()
+"""
+
+
+@pytest.mark.parametrize("method", ["encode", "spread"])
+def test_the_evidence_through_an_encoder_of_somebody_else_is_exact_where_it_is_known(code, method):
+    """For x = z + noise the posterior is N(x / 2, 1 / 2), and with it the estimate is exact."""
+    x = torch.randn(12, 1, 2, 2)
+    address = code(VAE, f"vae.{method}")
+    encoder = foreign.posterior(address, x, 4)
+    call = foreign.decoder(address.replace(method, "decode"), 4).call
+    found = log_evidence(encoder.call, lambda z: Independent(Normal(call(z), 1.0), 3), x, 3)
+    torch.testing.assert_close(found.log_p, Normal(0.0, 2**0.5).log_prob(x).sum((1, 2, 3)), atol=1e-5, rtol=0)
+    assert bool(encoder.notes[1:]) == (method == "encode")
+
+
+@pytest.mark.parametrize(
+    ("method", "latent", "said"),
+    [
+        ("codes", 4, r"gives Tensor; for the evidence it must give a mean and a logarithm of variances, both \[8, 4\]"),
+        ("encode", 3, r"gives tuple; .* both \[8, 3\], or torch.distributions.Normal\(mean, std\)"),
+        ("deviation", 4, r"is positive everywhere: standard deviations\? return torch.distributions.Normal"),
+        ("spread", 3, r"gives a distribution over \[8, 4\]; expected \[8, 3\]"),
+        ("decode", 4, r"gives Tensor"),
+    ],
+)
+def test_an_encoder_that_is_no_distribution_says_what_to_return(code, method, latent, said):
+    with pytest.raises(ForeignError, match=said):
+        foreign.posterior(code(VAE, f"vae.{method}"), torch.randn(12, 1, 2, 2), latent)
 
 
 def test_the_jacobian_of_a_known_decoder_is_the_known_one(code):

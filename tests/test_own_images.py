@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib.models import own_images, ranges
+from lib.models import own_images
 from lib.models.own_images import apart, load, repeated, shared
 from lib.models.unpack import DataError
 
@@ -219,61 +219,3 @@ def test_one_digest_for_one_content():
     x = torch.rand(3, 1, 4, 4)
     assert own_images.digest(x) == own_images.digest(x.clone())
     assert own_images.digest(x) != own_images.digest(x.view(3, 4, 4, 1))
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "found"),
-    [
-        (0.0, 1.0, "0,1"), (-0.04, 1.04, "0,1"), (-1.0, 1.0, "-1,1"), (-0.98, 0.3, "-1,1"), (-1.09, 1.09, "-1,1"),
-        (0.0, 255.0, "0,255"), (-3.0, 260.0, "0,255"), (0.0, 0.3, "0,1"),
-        (-0.3, 1.1, None), (-0.4, 0.6, None), (-2.1, 2.6, None), (0.0, 2.0, None), (0.0, 16.0, None), (-100.0, 255.0, None),
-    ],
-)  # fmt: skip
-def test_a_range_is_found_where_there_is_one_answer(low, high, found):
-    assert ranges.of(torch.tensor([low, high])) == found
-
-
-@pytest.mark.parametrize("name", ranges.RANGES)
-def test_images_are_put_into_the_range_of_the_model(name):
-    low, high = ranges.RANGES[name]
-    x = torch.rand(20, 1, 4, 4)
-    outputs = low + (high - low) * torch.rand(200, 1, 4, 4)
-    found = ranges.matched(x, outputs)
-    assert found.range == name
-    torch.testing.assert_close(found.images, low + (high - low) * x)
-    torch.testing.assert_close(ranges.unit(found.images)[0], x, atol=1e-6, rtol=0)
-    assert ("images are converted to it" in found.notes[0]) == (name != "0,1")
-    assert ranges.matched(x, outputs, name).range == name
-
-
-def test_images_against_a_tanh_generator_never_pass_without_a_word():
-    x, outputs = torch.rand(20, 1, 4, 4), (5 * torch.randn(500, 1, 4, 4)).tanh()
-    found = ranges.matched(x, outputs)
-    assert found.images.min() < -0.9
-    assert found.notes == ("the model makes values from -1 to 1, range -1,1: images are converted to it",)
-    with pytest.raises(ranges.RangeError, match=r"--range 0,1 was given, the model makes values -1 to 1; 0,1 \| -1,1"):
-        ranges.matched(x, outputs, "0,1")
-
-
-@pytest.mark.parametrize(
-    ("images", "outputs", "given", "said"),
-    [
-        ((0, 1), (-0.3, 1.2), None, "none of 0..1, -1..1, 0..255 for certain; say --range with that of its training"),
-        ((0.6, 1), (0.1, 0.9), None, "no image has a value below 0.60, so that outputs .* can be in 0..1 or in -1..1"),
-        ((0, 1), (0, 1), "0,2", r"no range '0,2'; accepted: 0,1 \| -1,1 \| 0,255"),
-        ((0, 1), (0, 1), "0,255", "--range 0,255 was given, the model makes values 0 to 1"),
-        ((0, 1), (0, 255), "-1,1", "--range -1,1 was given, the model makes values 0 to 255"),
-        ((-1, 1), (-1, 1), None, r"images are from -1 to 1; expected \[0, 1\], see lib.models.ranges.unit"),
-    ],
-)
-def test_a_range_that_is_not_certain_is_asked_for(images, outputs, given, said):
-    between = [torch.linspace(*ends, 40, dtype=torch.float32).view(10, 1, 2, 2) for ends in (images, outputs)]
-    with pytest.raises(ranges.RangeError, match=said):
-        ranges.matched(*between, given)
-
-
-def test_what_looks_odd_in_a_given_range_is_said():
-    x, spread = torch.rand(20, 1, 4, 4), torch.linspace(0, 1, 320).view(20, 1, 4, 4)
-    assert ranges.matched(x, spread, "-1,1").notes[1].startswith("none of its values is below 0")
-    assert ranges.matched(x, spread * 1.4 - 0.2, "0,1").notes[1] == "some of its values leave that range"
-    assert ranges.matched(x, spread * 1.4 - 0.2, "0,1").images.equal(x)

@@ -8,14 +8,26 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
 
 from lib.models import foreign_files
-from lib.models.foreign_checks import Checked, Foreign, check, check_function, layers_in_training, modules
+from lib.models.foreign_checks import TRIED, Checked, Foreign, check, check_function, layers_in_training, modules
 from lib.models.foreign_files import ACCEPTED
 from lib.models.programs import ForeignError
 
-__all__ = ["ACCEPTED", "Checked", "Foreign", "ForeignError", "check", "check_function", "decoder", "function"]
+__all__ = [
+    "ACCEPTED",
+    "Checked",
+    "Foreign",
+    "ForeignError",
+    "check",
+    "check_function",
+    "decoder",
+    "function",
+    "posterior",
+]
 
 
 def decoder(
@@ -78,6 +90,64 @@ def function(address: str, *, device: torch.device | str | None = None) -> Forei
     return Foreign(call, found.kind, found.notes, found.model)
 
 
+def posterior(
+    address: str,
+    images: Float[Tensor, "n channels height width"],
+    latent: int,
+    *,
+    device: torch.device | str | None = None,
+) -> Foreign:
+    """An encoder as a distribution, for :func:`lib.measures.likelihood.log_evidence`: from images to q(z | x).
+
+    It gives a distribution over ``[n, latent]``, or a mean and a logarithm of variances, as the encoders of variational
+    autoencoders do. Numbers that are all positive may be standard deviations as well, and are refused.
+
+    Args:
+        address: as of :func:`decoder`.
+        images: as the model takes them; it is tried on the first eight.
+        latent: how many latents there are.
+        device: where its weights are put if it is a module.
+
+    Raises:
+        ForeignError: it cannot be loaded, or gives neither; with what to do.
+    """
+    found = _prepared(address, device)
+    model = _typed(found.model)
+    x = images[:TRIED]
+    output = _tried(found.model, lambda: model(x), f"images {list(x.shape)}")
+    notes = _posterior_notes(output, (len(x), latent))
+
+    def call(x: Tensor) -> Distribution:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
+            output = model(x)
+        if not isinstance(output, Distribution):
+            mean, log_variance = (part.to(x.dtype) for part in output[:2])
+            output = Normal(mean, (0.5 * log_variance).exp())
+        return Independent(output, len(output.batch_shape) - 1)
+
+    return Foreign(call, found.kind, (*found.notes, *notes), found.model)
+
+
+def _posterior_notes(output: object, shape: tuple[int, int]) -> tuple[str, ...]:
+    if isinstance(output, Distribution):
+        found = (*output.batch_shape, *output.event_shape)
+        if found != shape:
+            raise ForeignError(f"the encoder gives a distribution over {list(found)}; expected {list(shape)}")
+        return ()
+    pair = output[:2] if isinstance(output, tuple | list) else ()
+    if [tuple(part.shape) for part in pair if isinstance(part, Tensor)] != [shape, shape]:
+        raise ForeignError(
+            f"the encoder gives {type(output).__name__}; for the evidence it must give a mean and a logarithm of "
+            f"variances, both {list(shape)}, or torch.distributions.Normal(mean, std)"
+        )
+    if bool((pair[1] > 0).all()):
+        raise ForeignError(
+            "the second output of the encoder is positive everywhere: standard deviations? return "
+            "torch.distributions.Normal(mean, std)"
+        )
+    return ("the second output of the encoder is read as the logarithm of variances",)
+
+
 def _prepared(address: str, device: torch.device | str | None) -> foreign_files.Loaded:
     found = foreign_files.load(address)
     for module in modules(found.model):
@@ -98,9 +168,9 @@ def _tried(model: Callable, run: Callable[[], object], given: str) -> object:
     try:
         return run()
     except Exception as error:  # somebody else's code fails in any way
-        training = layers_in_training(model)
-        advice = f"{training[0]} is in training mode: call .eval()" if training else _advice(model, error)
-        raise ForeignError(f"the model does not take {given} ({foreign_files.what(error)}); {advice}") from error
+        raise ForeignError(
+            f"the model does not take {given} ({foreign_files.what(error)}); {_advice(model, error)}"
+        ) from error
 
 
 def _advice(model: Callable, error: Exception) -> str:
@@ -114,6 +184,11 @@ def _advice(model: Callable, error: Exception) -> str:
         return "it must take one argument, the latents: wrap it in a function of z"
     if "numpy" in text or "data pointer" in text or "requires grad" in text:
         return "it leaves torch (.numpy(), .item()): keep it in torch, or make images with it and give them as samples"
+    if isinstance(error, NotImplementedError) and "forward" in text:
+        methods = [name for name in vars(type(model)) if not name.startswith("_")]
+        return f"give one of its methods, as NAME.METHOD: {', '.join(methods)}"
+    if "when training" in text and layers_in_training(model):
+        return f"{layers_in_training(model)[0]} is in training mode: call .eval()"
     for layer in (layer for module in modules(model) for layer in module.modules()):
         if isinstance(layer, nn.Linear):
             return f"its first linear layer takes {layer.in_features}: is the number of latents right?"
@@ -130,7 +205,7 @@ def _first(output: object) -> Tensor:
     Raises:
         ForeignError: there is none.
     """
-    if isinstance(output, torch.distributions.Distribution):
+    if isinstance(output, Distribution):
         return output.mean
     if isinstance(output, Mapping):
         output = tuple(output.values())
@@ -146,7 +221,7 @@ def _first(output: object) -> Tensor:
 def _said(output: object) -> tuple[str, ...]:
     notes, tensor = [], _first(output)
     if not isinstance(output, Tensor):
-        part = "the mean" if isinstance(output, torch.distributions.Distribution) else "the first tensor"
+        part = "the mean" if isinstance(output, Distribution) else "the first tensor"
         notes.append(f"gives a {type(output).__name__}, of which {part} is taken")
     if not tensor.is_floating_point():
         notes.append(f"gives whole numbers ({str(tensor.dtype).removeprefix('torch.')}), which have no gradients")

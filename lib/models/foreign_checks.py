@@ -26,7 +26,7 @@ CHANGING = ("BatchNorm", "SyncBatchNorm", "LazyBatchNorm", "Dropout", "AlphaDrop
 class Foreign(NamedTuple):
     """A model made elsewhere."""
 
-    call: Callable[[Tensor], Tensor]
+    call: Callable
     """of a decoder: from latents ``[n, latent]`` to images ``[n, channels, height, width]`` in the model's own range"""
     kind: str
     """``python``, ``torch.export``, ``TorchScript`` or ``ONNX``"""

@@ -1,6 +1,7 @@
 """Models made elsewhere: what an address means, and what opening it trusts.
 
-``FILE.py:NAME`` and ``package.module:NAME`` run the user's own code, as ``python FILE.py`` would; a note says so.
+``FILE.py:NAME`` and ``package.module:NAME`` run the user's own code, as ``python FILE.py`` would; a note says so. NAME
+may be an attribute, such as ``vae.decode``.
 
 A ``.pt2`` file (``torch.export.save``) is an archive of weights and a graph in JSON. ``torch.export.load`` of torch
 2.13 nevertheless runs whatever a forged one holds: it unpickles example inputs that are not plain tensors, unpickles
@@ -13,6 +14,7 @@ description of operators, without code. None of this makes a file of unknown ori
 """
 
 import ast
+import functools
 import importlib
 import importlib.util
 import logging
@@ -59,24 +61,38 @@ def load(address: str) -> Loaded:
     """
     source, _, name = address.rpartition(":")
     if source.endswith(".py"):
-        return _from_file(Path(source).expanduser(), name)
+        return _from_file(_path(source), name)
     if address.endswith(".py"):
         raise ForeignError(f"{address} is a file of code; give it as {address}:NAME{_defined(Path(address))}")
-    file = Path(address).expanduser()
-    if file.suffix.lower() in FILES or file.exists():
+    file = _path(address)
+    if file.suffix.lower() in FILES or file.is_file():
         return _opened(file)
-    if source and all(part.isidentifier() for part in [*source.split("."), name]):
+    if source and all(part.isidentifier() for part in [*source.split("."), *name.split(".")]):
         return _from_module(source, name)
     raise ForeignError(f"{address!r} is no model; accepted: {ACCEPTED}")
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # a user whom this machine does not know
+        raise ForeignError(f"{text}: {error}; accepted: {ACCEPTED}") from None
 
 
 def _from_file(file: Path, name: str) -> Loaded:
     if not file.is_file():
         raise ForeignError(f"{file} is not there; accepted: {ACCEPTED}")
-    module_name = f"audited_{file.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, file)
+    status = file.stat()
+    module = _module(file, status.st_mtime_ns, status.st_size)
+    return Loaded(_named(module, name, str(file)), "python", (f"runs the code of {file}",))
+
+
+@functools.cache  # a decoder and an encoder of one file are of one model: the file runs once, until it changes
+def _module(file: Path, *_: int) -> ModuleType:
+    name = f"audited_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up
     folder = str(file.resolve().parent)
     sys.path.insert(0, folder)  # first while the file runs, as for ``python FILE.py``
     try:
@@ -87,8 +103,9 @@ def _from_file(file: Path, name: str) -> Loaded:
         ) from error
     finally:
         sys.path.remove(folder)
-        sys.path.append(folder)  # last afterwards, for what its functions import later
-    return Loaded(_named(module, name, str(file)), "python", (f"runs the code of {file}",))
+        if folder not in sys.path:
+            sys.path.append(folder)  # last afterwards, for what its functions import later
+    return module
 
 
 def _from_module(source: str, name: str) -> Loaded:
@@ -100,7 +117,7 @@ def _from_module(source: str, name: str) -> Loaded:
 
 
 def _named(module: ModuleType, name: str, source: str) -> Callable:
-    found = getattr(module, name, None)
+    found = functools.reduce(lambda part, step: getattr(part, step, None), name.split("."), module)
     if found is None:
         names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise ForeignError(
