@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from lib.auditing import audit_
 from lib.classes import class_, pdf
 from lib.models import data
 from lib.options import Given, jobs_option, line, named, parameter_option, preset_option, printable, scheduler_option
@@ -128,7 +129,7 @@ def stability_(notebooks: tuple[str, ...], seeds: str, preset: str, jobs: int, s
     click.echo("tables: " + ", ".join(map(str, files)))
 
 
-for command in (record, read, verify, class_, pdf):
+for command in (record, read, verify, audit_, class_, pdf):
     main.add_command(command)
 
 

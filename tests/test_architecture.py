@@ -80,15 +80,17 @@ def test_there_are_no_import_cycles():
     assert graph == {}
 
 
-CODE = 7_365 + 85 + 70 + 61 + 630 + 184 + 570 + 122 + 253 + 400 + 372 + 291 + 178 + 91 + 138
+CODE = 7_365 + 85 + 70 + 61 + 630 + 184 + 570 + 122 + 253 + 400 + 372 + 291 + 178 + 91 + 138 + 938 + 1_255
 """lines of code of lib and notebooks on the day on which the sections were made; and, since, what refuses bad input; what
 holds evidence to account (bars, kinds of claims, frozen ranges, a first page with numbers); a scorecard with plots, addresses
 and files; intervals over models, doses, the power of tests, searches on the typical set, stability over seeds, Holm; a section
 on the score by the number of images; the recorded edition: items behind every interval, record, read,
 verify, editions with a site that keeps their pages, and the citation of a page; measures of copying and of membership;
 planted copies: training sets, every measure of one model, dose-response, tests by relabelling, and their section; a section
-on samplers whose truth is known; lessons, plans, quizzes and editions for a class; exercises that check themselves; the book on paper; two latents to be moved by hand, with a
-section"""
+on samplers whose truth is known; lessons, plans, quizzes and editions for a class; exercises that check themselves; the book
+on paper; two latents to be moved by hand, with a section; a reader's own model and images: five kinds of model files without
+a pickle, what is tried of them before anything runs, ranges, folders and arrays, and whether the two sides are exchangeable;
+and the audit of a generator: its tests, controls and limits, its command, and its page"""
 
 
 def test_the_house_stays_thin(capsys):

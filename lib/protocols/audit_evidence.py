@@ -1,0 +1,116 @@
+"""An encoder's reconstructions, or log p of a model that has it: training images against held-out images."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
+
+from lib.measures.axes import Decoder, Images, Latents, PerSample
+from lib.measures.intervals import number
+from lib.measures.likelihood import log_evidence
+from lib.models.draws import rng_from
+from lib.protocols.audit_results import Finding, Section
+from lib.protocols.audit_two_sides import finding, gap, joint, lower
+
+SAMPLES = 64
+"""importance samples of each evidence"""
+BATCH = 512
+
+HeldOut = Float[Tensor, "held_out channels height width"]
+Answer = Callable[[Tensor], Tensor | Distribution | tuple]
+
+
+class Codes(NamedTuple):
+    """What an encoder says of images."""
+
+    mean: Latents
+    posterior: bool
+    """whether it gives distributions"""
+
+
+def codes(encode: Answer, x: Images) -> Codes:
+    """The codes of images: an encoder gives codes, a distribution, or a tuple of means and more.
+
+    Raises:
+        ValueError: codes that are not ``[batch, latent]``.
+    """
+    parts = []
+    for batch in x.split(BATCH):
+        given = encode(batch)
+        posterior = isinstance(given, Distribution)
+        first = given.mean if isinstance(given, Distribution) else given[0] if isinstance(given, tuple) else given
+        parts.append(first.detach().to(x))
+    mean = torch.cat(parts)
+    if mean.ndim != 2 or len(mean) != len(x):
+        raise ValueError(f"the encoder gives {list(mean.shape)} for {len(x)} images; expected [images, latent]")
+    return Codes(mean, posterior)
+
+
+def encoder(encode: Answer, decoder: Decoder, train: Images, held_out: HeldOut, *, seed: int) -> Section:
+    """Reconstruction errors of both sides, and their evidence if the encoder gives a distribution."""
+    both, split = torch.cat([train, held_out]), len(train)
+    found = codes(encode, both)
+    with torch.no_grad():
+        made = torch.cat([decoder(z) for z in found.mean.split(BATCH)])
+    error = (made - both).flatten(1).square().mean(1)
+    reads = (
+        "By what share the median reconstruction error of the training images is below that of the held-out images. "
+        "An encoder that overfits gives this, too, with an innocent decoder."
+    )
+    listed = [finding("reconstruction gap", error[:split], error[split:], gap, reads, unit="share", seed=seed)]
+    notes = ["The encoder gives codes and no distribution, so that there is no evidence."]
+    if found.posterior:
+        scale = float(error[split:].mean().sqrt())
+        evidence = log_evidence(
+            lambda x: _vectors(encode(x)), lambda z: Independent(Normal(decoder(z), scale), both.ndim - 1),
+            both, SAMPLES, generator=rng_from(both.device, seed, 7),
+        )  # fmt: skip
+        listed.append(_difference(evidence.log_p, split, seed))
+        notes = [
+            f"The evidence is of a normal likelihood of standard deviation {number(scale)} (that of the held-out "
+            f"reconstructions) about the decoder, by {SAMPLES} importance samples: {_effective(evidence.ess)}"
+        ]
+    return Section("encoder", listed, joint(listed), "", notes)
+
+
+def _vectors(posterior: Distribution) -> Distribution:
+    """One distribution per image, whether or not the coordinates were declared to be one event."""
+    if len(posterior.batch_shape) == 1:
+        return posterior
+    return Independent(posterior, len(posterior.batch_shape) - 1)
+
+
+def log_p(function: Answer, train: Images, held_out: HeldOut, *, seed: int) -> Section:
+    """Log probabilities of both sides under a model that states them, with effective sample sizes if it gives them."""
+    both, split = torch.cat([train, held_out]), len(train)
+    with torch.no_grad():
+        answers = [function(batch) for batch in both.split(BATCH)]
+    pairs = [given if isinstance(given, tuple) else (given, None) for given in answers]
+    values = torch.cat([first.detach().flatten().double() for first, *_ in pairs])
+    if len(values) != len(both):
+        raise ValueError(f"log p has {len(values)} numbers for {len(both)} images; expected one each")
+    listed = [_difference(values.where(values.isfinite(), torch.nan), split, seed)]
+    sizes = [rest[0] for _, *rest in pairs]
+    known = all(isinstance(size, Tensor) for size in sizes)
+    notes = [f"As the model states it: {_effective(torch.cat(sizes))}" if known else "Taken as exact."]
+    return Section("log p", listed, joint(listed), "", notes)
+
+
+def _difference(values: Float[Tensor, " images"], split: int, seed: int) -> Finding:
+    reads = (
+        "By how many nats the mean log probability of the training images is above that of the held-out images: zero, "
+        "give or take the band, without overfitting."
+    )
+    return finding("log probability", -values[:split], -values[split:], lower, reads, unit="nats", seed=seed)
+
+
+def _effective(size: PerSample) -> str:
+    few = float((size < 2).double().mean())
+    text = f"the median effective sample size is {number(float(size.median()))}"
+    if math.isclose(few, 0):
+        return text + "."
+    return f"{text}, and {number(100 * few)} % of the estimates rest on fewer than two samples: read them with care."

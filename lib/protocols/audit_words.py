@@ -1,0 +1,180 @@
+"""An audit in three sentences, and as plain data for files."""
+
+from collections.abc import Iterator
+
+from lib.measures.intervals import Estimate, number
+from lib.protocols.audit_decoder import UNDECIDED
+from lib.protocols.audit_results import LEVEL, Audit, Finding, Section
+
+FORMAT = 1
+"""of the plain data; a change of its fields is another"""
+FEW = 0.1
+"""A detection limit above this share says that there were too few images or samples to see much."""
+DIFFER = (
+    "Training and held-out images differ without any model, so that every difference below may be theirs and not the "
+    "generator's"
+)
+LEADS = {
+    "nearer to training": "{} of the samples are nearer to a training image than to any held-out one",
+    "near copies": "{} of the samples are near copies of a training image",
+    "C_T": "in {} of pairs a sample is nearer to the training images than a held-out image is",
+    "authenticity": "{} of the samples are farther from a training image than it is from its own neighbour",
+    "recovery gap": "the median recovery error of training images is {} below that of held-out images",
+    "decay": "the density falls by {} more about training images",
+    "log volume": "the decoder's volume about training images is smaller by {}",
+    "local dimension": "the decoder has {} fewer about training images",
+    "reconstruction gap": "the median reconstruction error of training images is {} below that of held-out images",
+    "log probability": "training images are more probable than held-out images by {}",
+}
+"""what a finding is in words"""
+
+
+def sentences(audit: Audit) -> tuple[str, str, str]:
+    """What was found; what was tested and what was not; how sure that is."""
+    return _found(audit), _tested(audit), _sure(audit)
+
+
+def p_text(p: float | None) -> str:
+    """A p value as words say it.
+
+    Example:
+        >>> p_text(0.001), p_text(0.3)
+        ('p = 0.001', 'p = 0.3')
+    """
+    return "no test" if p is None else f"p = {number(p)}"
+
+
+def _found(audit: Audit) -> str:
+    parts = [_said(section) for section in audit.sections.values() if section.findings and not section.skipped]
+    if audit.per_image is not None:
+        of = f"{audit.per_image.named():,} of {audit.counts.compared:,} training images"
+        parts.append(f"{of} are named at a false discovery rate of 5 %")
+    if audit.exchangeable.differ:
+        parts.insert(0, DIFFER)
+    return "; ".join(parts) + "." if parts else "Nothing was measured."
+
+
+def _said(section: Section) -> str:
+    """What all tests of a section say, and the number that is most beyond chance."""
+    tested = [each for each in section.findings if each.p is not None]
+    if not tested:
+        return f"{_capital(section.access)}: no test"
+    most = min(tested, key=lambda each: each.p)
+    beyond = section.joint is not None and section.joint <= LEVEL
+    verdict = "more than chance explains" if beyond else "nothing beyond chance"
+    return f"{_capital(section.access)}: {verdict} (all tests together {p_text(section.joint)}); {_lead(most)}"
+
+
+def _lead(most: Finding) -> str:
+    """A finding in words."""
+    shown = _rate(most.value) if most.unit == "share" else f"{most.value} {most.unit}"
+    chance = ""
+    if most.null is not None:
+        low, high = (_percent(end) if most.unit == "share" else number(end) for end in most.null)
+        chance = f", where chance gives {low} to {high}"
+    name = most.name.removesuffix(UNDECIDED)
+    undecided = ", undecided because the search is what is measured" if name != most.name else ""
+    return LEADS.get(name, f"{name} is {{}}").format(shown) + chance + undecided
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _tested(audit: Audit) -> str:
+    counts = audit.counts
+    done = [name for name, section in audit.sections.items() if not section.skipped]
+    reasons = [each.skipped.rstrip(".") for each in audit.sections.values() if each.skipped]
+    skipped = [
+        f"{_and([name for name, each in audit.sections.items() if each.skipped.rstrip('.') == reason])} ({reason})"
+        for reason in dict.fromkeys(reasons)
+    ]
+    tested = f"Tested: {', '.join(done) or 'nothing'}, on {counts.compared:,} training and as many held-out images"
+    if counts.compared_samples:
+        tested += f" and {counts.compared_samples:,} samples"
+    beyond = ["copies of a part of an image, or of what it shows"]
+    if counts.train > counts.compared:
+        beyond.insert(0, f"the other {counts.train - counts.compared:,} training images")
+    return f"{tested}; not tested: {', '.join([*skipped, *beyond])}."
+
+
+def _sure(audit: Audit) -> str:
+    section = audit.told("samples")
+    alarms = section.false_alarms
+    if not audit.limits or alarms is None:
+        return "How little would have been seen is not known, since there were no samples to plant copies in."
+    seen = [
+        f"not even samples that are all {each.kind} copies" if each.share is None else
+        f"{_percent(each.share)} of {each.kind} copies"
+        for each in audit.limits
+    ]  # fmt: skip
+    few = [each.kind for each in audit.limits if each.share is None or each.share > FEW]
+    rest = f"; too few images or samples to see a small share of {' or '.join(few)} copies" if few else ""
+    return (
+        f"Planted among these samples, the tests would have seen {_and(seen)} in 95 % of trials; held-out images "
+        f"tested against themselves were flagged in {_rate(alarms)} of {alarms.n} shams, where 5 % are due{rest}."
+    )
+
+
+def _and(parts: list[str]) -> str:
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+
+
+def _percent(share: float) -> str:
+    return f"{number(100 * share)} %"
+
+
+def _rate(value: Estimate) -> str:
+    return f"{number(100 * value.value)} % [{number(100 * value.low)}, {number(100 * value.high)}]"
+
+
+def plain(audit: Audit) -> dict:
+    """The audit as dictionaries, lists, texts and numbers; the images themselves are in :func:`rows`."""
+    return {
+        "format": FORMAT,
+        "sentences": list(sentences(audit)),
+        "notes": list(audit.notes),
+        "counts": audit.counts._asdict(),
+        "seed": audit.seed,
+        "sides": {
+            "auc": _estimate(audit.exchangeable.auc),
+            "p": audit.exchangeable.p,
+            "noticed": audit.exchangeable.noticed,
+            "differ": audit.exchangeable.differ,
+        },
+        "sections": [_section(section) for section in audit.sections.values()],
+        "limits": [each._asdict() | {"power": [list(point) for point in each.power]} for each in audit.limits],
+        "named": None if audit.per_image is None else audit.per_image.named(),
+    }
+
+
+def _section(section: Section) -> dict:
+    return section._asdict() | {
+        "findings": [_finding(each) for each in section.findings],
+        "notes": list(section.notes),
+        "false_alarms": section.false_alarms and _estimate(section.false_alarms),
+    }
+
+
+def _finding(each: Finding) -> dict:
+    control = each.control and {
+        "positive": each.control.positive,
+        "blind": each.control.blind,
+        "false_alarms": _estimate(each.control.false_alarms),
+        "published": each.control.published and _estimate(each.control.published),
+        "rule": each.control.rule,
+    }
+    null = each.null and list(each.null)
+    return each._asdict() | {"value": _estimate(each.value), "null": null, "control": control}
+
+
+def _estimate(value: Estimate) -> dict:
+    return {name: getattr(value, name) for name in ("value", "low", "high", "n", "missing")}
+
+
+def rows(audit: Audit) -> Iterator[tuple]:
+    """A line of names, then one of each training image: place, ratio, p, q, nearest sample and held-out image."""
+    found = audit.per_image
+    if found is not None:
+        yield found._fields
+        yield from zip(*(column.tolist() for column in found), strict=True)
