@@ -5,20 +5,21 @@ are compared with samples or are given a density.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+import functools
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from lib.measures.axes import PerSample
 from lib.measures.copying import neighbour_ratio
 from lib.measures.density import log_prior
-from lib.measures.flows import Velocity, blurred_velocity, encode, mixture_velocity, sampler
+from lib.measures.flows import Velocity, encode, sampler
 from lib.measures.intervals import Estimate, mean_of_few
 from lib.measures.jacobian import singular_values
 from lib.measures.nearest import nearest
@@ -28,7 +29,7 @@ from lib.models.draws import draw
 from lib.models.fit import fit
 from lib.models.flows import Flow, FlowFit, VelocityNetwork
 
-NOISE, BLUR, CHOSEN = 171, 172, 173  # what a seed is for
+NOISE, BLUR, HALVES = 171, 172, 173  # what a seed is for
 THIRD = 1 / 3
 Points = Float[Tensor, "n pixels"]
 
@@ -78,19 +79,23 @@ def fits(
     return [found[start : start + len(seeds)] for start in range(0, len(found), len(seeds))]
 
 
-def halves(images: Dataset) -> tuple[Dataset, Dataset]:
-    """The training images in two random halves, of equal size, with the same test images."""
-    order = torch.from_numpy(np.random.default_rng([len(images.train), CHOSEN]).permutation(len(images.train)))
-    parts = order[: len(order) // 2 * 2].chunk(2)
-    return tuple(
-        images._replace(
-            train=images.train[part],
-            train_labels=images.train_labels[part],
-            digest=f"{images.digest} half {number}",
-            again=None,
-        )
-        for number, part in enumerate(parts)
-    )
+def half(images: Dataset, number: int) -> Dataset:
+    """The first or the second of two random halves of the training images, with the same test images.
+
+    Args:
+        images: all of them; of an odd number one is left out.
+        number: 0 or 1.
+    """
+    order = torch.from_numpy(np.random.default_rng([len(images.train), HALVES]).permutation(len(images.train)))
+    part = order[number * (len(order) // 2) :][: len(order) // 2]
+    digest = hashlib.sha256(f"{images.digest} half {number}".encode()).hexdigest()
+    again = images.again and functools.partial(_half_again, images.again, number)
+    sides = {"train": images.train[part], "train_labels": images.train_labels[part]}
+    return images._replace(**sides, digest=digest, again=again)
+
+
+def _half_again(again: Callable[[], Dataset], number: int) -> Dataset:
+    return half(again(), number)
 
 
 def noise_for(count: int, like: Points, how: How) -> Points:
@@ -127,23 +132,36 @@ def measure(velocity: Velocity, wide: Velocity, train: Points, held_out: Points,
         noise: standard deviation of the noise on images.
         how: sizes.
     """
-    samples = emitted(velocity, train, how)
-    chosen = draw(len(train), min(how.points, len(train)), how.seed)
-    seen, unseen = (noised(part, noise, (how.seed, k)) for k, part in enumerate((train[chosen], held_out)))
+    seen, unseen = compared(train, held_out, noise, how)
     at = [_at(velocity, wide, part, how) for part in (seen, unseen[: how.points])]
-    spectrum = singular_values(sampler(velocity, how.steps), noise_for(how.points, train, how))
     return Numbers(
-        neighbour_ratio(samples, train),
-        nearest(samples, train, 1)[0][:, 0],
-        nearest(unseen[: how.samples], train, 1)[0][:, 0],
-        at[0].log_p,
-        at[1].log_p,
-        at[0].volume,
-        at[1].volume,
-        -spectrum.log().sum(1),
-        at[0].dimension,
-        _dimension(spectrum, how.threshold),
+        **without_codes(velocity, train, unseen, how),
+        log_p_train=at[0].log_p,
+        log_p_held_out=at[1].log_p,
+        volume_train=at[0].volume,
+        volume_held_out=at[1].volume,
+        dimension_train=at[0].dimension,
     )
+
+
+def compared(train: Points, held_out: Points, noise: float, how: How) -> tuple[Points, Points]:
+    """Some training images and held-out ones, with noise."""
+    chosen = draw(len(train), min(how.points, len(train)), how.seed)
+    others = held_out[: max(how.samples, how.points)]
+    return noised(train[chosen], noise, (how.seed, 0)), noised(others, noise, (how.seed, 1))
+
+
+def without_codes(velocity: Velocity, train: Points, unseen: Points, how: How) -> dict[str, PerSample]:
+    """The fields of :class:`Numbers` for which no image has to be encoded."""
+    samples = emitted(velocity, train, how)
+    spectrum = singular_values(sampler(velocity, how.steps), noise_for(how.points, train, how))
+    return {
+        "ratio": neighbour_ratio(samples, train),
+        "distance": nearest(samples, train, 1)[0][:, 0],
+        "held_out_distance": nearest(unseen[: how.samples], train, 1)[0][:, 0],
+        "volume_noise": -spectrum.log().sum(1),
+        "dimension_noise": _dimension(spectrum, how.threshold),
+    }
 
 
 class _At(NamedTuple):
@@ -172,19 +190,6 @@ def of_fit(fitted: FlowFit, images: Dataset, how: How) -> Numbers:
     return measure(model, copy.deepcopy(model).double(), train, held_out, fitted.spec.noise, how)
 
 
-def memoriser(train: Points, noise: float) -> Velocity:
-    """One end of the scale in closed form: the flow of a set with noise if nothing holds training back."""
-    return blurred_velocity(train, noise)
-
-
-def learner(train: Points, parts: int, *, seed: int) -> Velocity:
-    """The other end in closed form: the flow to a mixture of round normal distributions fitted to the images."""
-    mixture = GaussianMixture(parts, covariance_type="spherical", random_state=seed % 2**32)
-    mixture.fit(train.double().cpu().numpy())
-    weights, means = (torch.from_numpy(part).to(train) for part in (mixture.weights_, mixture.means_))
-    return mixture_velocity(weights, means, torch.from_numpy(mixture.covariances_).sqrt().to(train))
-
-
 def share(numbers: Numbers) -> float:
     """Share of samples whose nearest training image is at less than a third of the distance of the second."""
     return float((numbers.ratio < THIRD).double().mean())
@@ -203,6 +208,13 @@ SUMMARIES: dict[str, Callable[[Numbers], float]] = {
     "dimensions, noise": lambda n: float(n.dimension_noise.mean()),
 }
 """A number for each model, by name. An AUC is the probability that a training image has more than a held-out one."""
+
+CODELESS = {
+    name: of
+    for name, of in SUMMARIES.items()
+    if name.endswith(("1/3", "held-out", "log p", "noise")) and not name.endswith("volume, held-out")
+}
+"""those that a density which is known suffices for, without a code"""
 
 
 def _auc(members: PerSample, others: PerSample) -> float:
@@ -224,3 +236,16 @@ def over_time(fits: Sequence[FlowFit], images: Dataset, how: How) -> dict[int, l
             ratio = neighbour_ratio(emitted(model, train, how), train)
             found.setdefault(mark, []).append(float((ratio < THIRD).double().mean()))
     return found
+
+
+def change(models: Sequence[Numbers], others: Sequence[Numbers], name: str, *, ratio: bool = False) -> Estimate:
+    """A summary of models less that of others, or over it; models of one seed, whose images are nested, are paired."""
+    of = SUMMARIES[name]
+    pairs = [(of(a), of(b)) for a, b in zip(models, others, strict=True)]
+    return mean_of_few(torch.tensor([a / b if ratio else a - b for a, b in pairs]))
+
+
+def onset(times: Sequence[Mapping[int, Sequence[float]]], steps: int) -> Estimate:
+    """Share of copies of the smallest size after half of the steps less that of the second size after all."""
+    early, late = times[0][steps // 2], times[1][steps]
+    return mean_of_few(torch.tensor([a - b for a, b in zip(early, late, strict=True)]))
