@@ -31,7 +31,7 @@ from lib.models.flows import Flow, FlowFit, VelocityNetwork
 
 NOISE, BLUR, HALVES = 171, 172, 173  # what a seed is for
 THIRD = 1 / 3
-Points = Float[Tensor, "n pixels"]
+Points = Float[Tensor, "_ pixels"]
 
 
 class How(NamedTuple):
