@@ -86,13 +86,14 @@ def test_all_ways_to_a_flows_density_agree():
     network = VelocityNetwork(6, 8, 1, 0.3).requires_grad_(False)
     rows = flows.compare(network, torch.randn(5, 6), 12, probes=64, repeats=1)
     assert timed(rows, "milliseconds")
-    ours, reverse, forward, divergences, hutchinson, equal = rows
+    ours, reverse, forward, divergences, hutchinson, equal, precise = rows
     assert (ours.off, ours.times_ours) == (0, 1)
     assert max(reverse.off, forward.off) < 1e-4
     assert divergences.off < 0.3
     assert hutchinson.off < 5 * (hutchinson.error + divergences.off)
-    assert equal.error == divergences.off
-    assert len(flows.markdown(rows).splitlines()) == 8
+    assert (equal.error, precise.error) == (divergences.off, flows.TARGET)
+    assert precise.milliseconds == pytest.approx(hutchinson.milliseconds * (hutchinson.error / flows.TARGET) ** 2)
+    assert len(flows.markdown(rows).splitlines()) == 9
 
 
 @pytest.mark.parametrize("benchmark", [flows, geodesic, jacobian, kfold, recovery])
