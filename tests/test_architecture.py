@@ -80,7 +80,7 @@ def test_there_are_no_import_cycles():
     assert graph == {}
 
 
-CODE = 7_365 + 85 + 70 + 61 + 630 + 184 + 570 + 122 + 253 + 400 + 372 + 291 + 178 + 91 + 138 + 938 + 1_255
+CODE = 7_365 + 85 + 70 + 61 + 630 + 184 + 570 + 122 + 253 + 400 + 372 + 291 + 178 + 91 + 138 + 938 + 1_255 + 610
 """lines of code of lib and notebooks on the day on which the sections were made; and, since, what refuses bad input; what
 holds evidence to account (bars, kinds of claims, frozen ranges, a first page with numbers); a scorecard with plots, addresses
 and files; intervals over models, doses, the power of tests, searches on the typical set, stability over seeds, Holm; a section
@@ -90,7 +90,8 @@ planted copies: training sets, every measure of one model, dose-response, tests 
 on samplers whose truth is known; lessons, plans, quizzes and editions for a class; exercises that check themselves; the book
 on paper; two latents to be moved by hand, with a section; a reader's own model and images: five kinds of model files without
 a pickle, what is tried of them before anything runs, ranges, folders and arrays, and whether the two sides are exchangeable;
-and the audit of a generator: its tests, controls and limits, its command, and its page"""
+the audit of a generator: its tests, controls and limits, its command, and its page; and flows: samplers, codes, densities,
+closed forms, a family, a protocol over the number of images, and a section"""
 
 
 def test_the_house_stays_thin(capsys):

@@ -7,7 +7,8 @@ import torch
 from click.testing import CliRunner
 from conftest import affine
 
-from benchmarks import geodesic, jacobian, kfold, recovery
+from benchmarks import flows, geodesic, jacobian, kfold, recovery
+from lib.models.flows import VelocityNetwork
 
 SPEC = kfold.KFold("bernoulli", images=0, folds=2, epochs=4, batch=3, latent=2, width=4, samples=8, score_every=2)
 
@@ -81,7 +82,21 @@ def test_all_ways_of_recovery_end_at_the_same_errors_on_a_linear_generator():
     assert len(recovery.markdown(rows).splitlines()) == 6
 
 
-@pytest.mark.parametrize("benchmark", [geodesic, jacobian, kfold, recovery])
+def test_all_ways_to_a_flows_density_agree():
+    network = VelocityNetwork(6, 8, 1, 0.3).requires_grad_(False)
+    rows = flows.compare(network, torch.randn(5, 6), 12, probes=64, repeats=1)
+    assert timed(rows, "milliseconds")
+    ours, reverse, forward, divergences, hutchinson, equal, precise = rows
+    assert (ours.off, ours.times_ours) == (0, 1)
+    assert max(reverse.off, forward.off) < 1e-4
+    assert divergences.off < 0.3
+    assert hutchinson.off < 5 * (hutchinson.error + divergences.off)
+    assert (equal.error, precise.error) == (divergences.off, flows.TARGET)
+    assert precise.milliseconds == pytest.approx(hutchinson.milliseconds * (hutchinson.error / flows.TARGET) ** 2)
+    assert len(flows.markdown(rows).splitlines()) == 9
+
+
+@pytest.mark.parametrize("benchmark", [flows, geodesic, jacobian, kfold, recovery])
 def test_every_benchmark_explains_itself(benchmark):
     done = CliRunner().invoke(benchmark.main, ["--help"])
     assert done.exit_code == 0

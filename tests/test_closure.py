@@ -9,7 +9,7 @@ from lib.models import closure
 from lib.models.closure import ROOT, digest, families, normal, sources
 from lib.models.fit import family_code
 
-FAMILIES = {"convolutional", "generative", "kfold", "stochastic"}
+FAMILIES = {"convolutional", "flows", "generative", "kfold", "stochastic"}
 
 
 @pytest.fixture
