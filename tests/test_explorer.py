@@ -221,7 +221,7 @@ def test_a_handle_follows_the_pointer(opened):
     page.evaluate("scrollTo(0, 0)")
     move(page, "A", "Home")
     box = page.locator(".handle .knob").first.bounding_box()
-    scale = page.locator(".explorer svg").bounding_box()["width"] / (EXTENT[1] - EXTENT[0])
+    scale = page.locator(".explorer .map > svg").bounding_box()["width"] / (EXTENT[1] - EXTENT[0])
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
     page.mouse.down()

@@ -152,10 +152,10 @@ def saved(page, tmp_path, name, number, words):
 
 
 def test_a_class_of_guesses_is_merged_and_drawn(visit, tmp_path):
-    given = [(number, f"reason <b>{number}</b>") for number in (1, 2, 3, 4, 9)]
-    files = [saved(visit(SECTION), tmp_path, f"{number}.json", number, words) for number, words in given]
+    given = [(f"{place}.json", number, f"reason <b>{number}</b>") for place, number in enumerate((1, 1, 2, 3, 4, 9))]
+    files = [saved(visit(SECTION), tmp_path, *each) for each in given]
     guesses = json.loads(files[0].read_text())["guesses"]
-    assert set(guesses[0]) == {"id", "title", "prompt", "choice", "choices", "number", "words"}
+    assert set(guesses[0]) == {"browser", "id", "title", "prompt", "choice", "choices", "number", "words"}
     (tmp_path / "again.json").write_bytes(files[0].read_bytes())
     (tmp_path / "broken.json").write_text("[1")
     (tmp_path / "other.json").write_text(json.dumps({"format": "guesses-1", "guesses": [{"id": "x"}]}))
@@ -165,22 +165,23 @@ def test_a_class_of_guesses_is_merged_and_drawn(visit, tmp_path):
     status = page.locator("#class-guesses output[aria-live=polite]")
     page.wait_for_function("document.querySelectorAll('.spread').length > 0")
     assert status.inner_text() == (
-        "5 guesses on 1 prompt, from 5 files. broken.json was left out: not JSON. "
+        "6 guesses on 1 prompt, from 6 browsers. broken.json was left out: not JSON. "
         "other.json was left out: a guess without its prompt, or an empty one."
     )
     spread = page.locator(".spread")
     assert spread.locator("h2").inner_text() == "Move two latents yourself, prompt 1"
     bars, dots = spread.locator("svg").all()
-    assert re.fullmatch(r".+ 2, .+ 3, .+ 0", bars.get_attribute("aria-label"))
-    assert dots.get_attribute("aria-label") == "5 numbers from 1 to 9, median 3, middle half 2 to 4"
+    assert re.fullmatch(r".+ 2, .+ 4, .+ 0", bars.get_attribute("aria-label"))
+    assert dots.get_attribute("aria-label") == "6 numbers from 1 to 9, median 2.5, middle half 1.25 to 3.75"
     x = dots.locator("circle").evaluate_all("all => all.map((dot) => +dot.getAttribute('cx'))")
     assert x == sorted(x)
-    assert (x[1] - x[0]) * 8 == pytest.approx(x[-1] - x[0], abs=40)
+    assert x[0] == x[1]  # one on top of the other
+    assert (x[2] - x[0]) * 8 == pytest.approx(x[-1] - x[0], abs=40)
     spread.locator("summary").click()
     assert spread.locator("li").first.inner_text() == "reason <b>1</b>"
     with page.expect_download() as download:
         page.get_by_role("button", name="Save all as one file").click()
-    assert len(json.loads(download.value.path().read_text())["guesses"]) == 5
+    assert len(json.loads(download.value.path().read_text())["guesses"]) == 6
     page.get_by_role("button", name="Start again").click()
     assert page.locator(".spread").count() == 0
 

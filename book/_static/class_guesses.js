@@ -7,7 +7,7 @@
   const form = document.getElementById("class-guesses");
   const place = document.getElementById("class-spread");
   const status = form.querySelector("output");
-  const files = new Map(); // by content, so that a file given twice counts once
+  const known = new Map(); // by browser and prompt: the last guess counts
 
   const write = (x) => Number(x.toPrecision(3)).toString().replace("-", "\u2212");
   const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
@@ -17,11 +17,11 @@
     const { format, guesses } = JSON.parse(content);
     if (format !== FORMAT || !Array.isArray(guesses)) throw new Error("not a file of guesses");
     return guesses.map((guess) => {
-      const { id, title, prompt, choice, choices, number, words } = guess;
+      const { browser, id, title, prompt, choice, choices, number, words } = guess;
       const answered = text(choice) || Number.isFinite(number) || text(words);
-      if (![id, title, prompt].every(text) || !answered) throw new Error("a guess without its prompt, or an empty one");
+      if (![browser, id, title, prompt].every(text) || !answered) throw new Error("a guess without its prompt, or an empty one");
       return {
-        id, title, prompt,
+        browser, id, title, prompt,
         ...(text(choice) && { choice, choices: Array.isArray(choices) ? choices.filter(text) : [choice] }),
         ...(Number.isFinite(number) && { number }),
         ...(text(words) && { words: words.slice(0, MOST) }),
@@ -34,8 +34,7 @@
     for (const file of chosen) {
       try {
         if (file.size > LARGEST) throw new Error("larger than a mebibyte");
-        const content = await file.text();
-        files.set(content, understood(content));
+        keep(understood(await file.text()));
       } catch (error) {
         refused.push(`${file.name} was left out: ${error instanceof SyntaxError ? "not JSON" : error.message}.`);
       }
@@ -43,12 +42,16 @@
     draw(refused);
   }
 
+  function keep(guesses) {
+    guesses.forEach((guess) => known.set(`${guess.browser} ${guess.id}`, guess));
+  }
+
   function draw(refused) {
-    const all = [...files.values()].flat();
+    const all = [...known.values()];
     const groups = grouped(all);
     place.replaceChildren(...[...groups.values()].map(spread));
     form.querySelector("[name=save]").disabled = all.length === 0;
-    status.value = [`${all.length} ${all.length === 1 ? "guess" : "guesses"} on ${count(groups.size, "prompt")}, from ${count(files.size, "file")}.`, ...refused].join(" ");
+    status.value = [`${all.length} ${all.length === 1 ? "guess" : "guesses"} on ${count(groups.size, "prompt")}, from ${count(new Set(all.map((guess) => guess.browser)).size, "browser")}.`, ...refused].join(" ");
   }
 
   const key = ({ id, prompt }) => `${id} ${prompt}`;
@@ -125,15 +128,14 @@
   form.addEventListener("submit", (event) => event.preventDefault());
   form.querySelector("[type=file]").addEventListener("change", (event) => add(event.target.files));
   form.querySelector("[name=mine]").addEventListener("click", () => {
-    const own = { format: FORMAT, guesses: mine() };
-    if (own.guesses.length) files.set(JSON.stringify(own, null, 1), own.guesses);
-    draw(own.guesses.length ? [] : ["There are no guesses in this browser."]);
+    keep(mine());
+    draw(mine().length ? [] : ["There are no guesses in this browser."]);
   });
   form.querySelector("[name=clear]").addEventListener("click", () => {
-    files.clear();
+    known.clear();
     form.reset();
     draw([]);
   });
-  form.querySelector("[name=save]").addEventListener("click", () => save([...files.values()].flat(), "class.json"));
+  form.querySelector("[name=save]").addEventListener("click", () => save([...known.values()], "class.json"));
   form.hidden = false;
 }

@@ -24,6 +24,18 @@
     },
   };
 
+  // A random number that stands for this browser in its guesses, so that no file counts twice and no two files as one.
+  function browser() {
+    const fresh = [...crypto.getRandomValues(new Uint32Array(2))].map((part) => part.toString(16).padStart(8, "0")).join("");
+    try {
+      const known = localStorage.getItem(`${FORMAT}-browser`) ?? fresh;
+      localStorage.setItem(`${FORMAT}-browser`, known);
+      return known;
+    } catch {
+      return fresh;
+    }
+  }
+
   function save(guesses, name) {
     const text = JSON.stringify({ format: FORMAT, guesses }, null, 1);
     const link = element("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: name });
@@ -103,7 +115,7 @@
       if (typed && !Number.isFinite(number)) return this.ask(".number input", `${typed} is not a number; one is 3.5.`);
       if (this.choices.length && !choice) return this.ask("input", "Choose one first.");
       if (!choice && !words && !typed) return this.ask("textarea", "Guess first, in words or as a number.");
-      this.guess = { id: this.id, title: this.title, prompt: this.text };
+      this.guess = { browser: browser(), id: this.id, title: this.title, prompt: this.text };
       if (this.choices.length) Object.assign(this.guess, { choice, choices: this.choices });
       if (typed) this.guess.number = number;
       if (words) this.guess.words = words;
