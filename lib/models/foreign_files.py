@@ -191,7 +191,7 @@ def _program(file: Path) -> Loaded:
 def _script(file: Path) -> Loaded:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript as such
+            warnings.simplefilter("ignore")  # TorchScript as such is deprecated
             model = torch.jit.load(file)
     except Exception as error:  # readers fail in many ways
         raise ForeignError(
