@@ -62,12 +62,16 @@ PARTS = [
 ]
 
 
+OWN = {"dips_along_paths", "canaries", "known_copiers"}
+"""sections with the fits of another part, see below, with fits of their own, and without fits"""
+
+
 @pytest.mark.parametrize("name", parameters.presets())
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part[0])
 def test_sections_of_a_part_share_what_they_are_run_with(part, name):
     """So that they share their fits, too."""
     known = {}
-    for stem in set(part) - {"dips_along_paths", "canaries"}:  # fits of another part, see below, and fits of its own
+    for stem in set(part) - OWN:
         with contextlib.suppress(parameters.NoData):
             for key, value in parameters.for_run(parameters.find(stem), name, {}).items():
                 if (part[0], key) in {("change_of_variables", "points"), ("known_copiers", "models")}:
