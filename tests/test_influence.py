@@ -208,9 +208,9 @@ def test_answers_of_models_are_of_the_same_images(plan):
 def test_the_table_has_a_row_for_each_measure(monkeypatch):
     found = pairs(shifted, models=3, each=30, doses=(1, 4))
     frame = at_a_glance.frame(found, draws=99, seed=0)
-    assert list(frame.columns) == ["AUC, 1 copy", "AUC, 4 copies", "from", "false alarms"]
+    assert list(frame.columns) == ["AUC, 1 copy", "AUC, 4 copies", "mean above ½ from", "false alarms"]
     assert frame.loc["m", "AUC, 4 copies"] == dose_response.curve(found, "m")[4]
-    assert frame.loc["m", "from"] == 1
+    assert frame.loc["m", "mean above ½ from"] == 1
     monkeypatch.setattr(dose_response, "NEGATIVES", 60)
     assert "found, 4 copies" in at_a_glance.frame(pairs(noise, each=60), draws=99, seed=0)
 

@@ -19,7 +19,7 @@ def frame(pairs: Sequence[Pair], *, draws: int, seed: int) -> pd.DataFrame:
     Returns:
         The AUC at the smallest and the largest dose; the share of the images with the largest dose that is found where
         one in a hundred others is, left out below :data:`lib.protocols.dose_response.NEGATIVES` held-out images; the
-        smallest dose detected; and the share of shams with an alarm.
+        smallest dose from which on the mean AUC of the models lies above one half; and the share of shams with alarms.
     """
     first, *_, last = dose_response.doses(pairs)
     enough = int((pairs[0].copies == 0).sum()) >= dose_response.NEGATIVES
@@ -31,7 +31,7 @@ def frame(pairs: Sequence[Pair], *, draws: int, seed: int) -> pd.DataFrame:
         if enough:
             rows[name][f"found, {_copies(last)}"] = dose_response.rates(pairs, name)[last]
         rows[name] |= {
-            "from": dose_response.smallest_detected(curve),
+            "mean above ½ from": dose_response.smallest_detected(curve),
             "false alarms": relabelling.alarms(tested[name].shams),
         }
     return pd.DataFrame.from_dict(rows, orient="index", dtype=object)

@@ -9,10 +9,11 @@ import torch
 
 from lib.measures.axes import Decoder
 from lib.measures.intervals import Estimate, by_model, over_models, share, with_models
+from lib.measures.nearest import nearest
 from lib.models.draws import rng_from
 from lib.protocols import influence
 from lib.protocols.dose_response import Pair
-from lib.protocols.emission import Made, Points, emitted, generated, kernel_effect, kernel_samples, width_of
+from lib.protocols.emission import THIRD, Made, Points, emitted, generated, kernel_effect, kernel_samples, width_of
 from lib.protocols.planting import Plan
 
 GENERATED, KERNELS = 171, 172  # what a seed is for
@@ -119,6 +120,16 @@ def copied(plan: Plan, came_out: Sequence[torch.Tensor], dose: int) -> Estimate:
     shares = _of_dose(plan, came_out, dose)
     all_images = share(int(torch.cat(shares).sum()), sum(map(len, shares)))
     return with_models(all_images, by_model(np.mean, shares)).within(0.0, 1.0)
+
+
+def reconstructed(plan: Plan, pairs: Sequence[Pair], dose: int) -> Estimate:
+    """The share of the candidates of a dose whose reconstruction would pass for a copy: could the model make one?"""
+    images, own = pictures(plan), torch.arange(2 * plan.planted)
+    passes = []
+    for pair in pairs:
+        distances, which = nearest(2 * pair.model.made.flatten(1) - 1, images, 2)
+        passes.append((which[:, 0] == own) & (distances[:, 0] < THIRD * distances[:, 1]))
+    return copied(plan, passes, dose)
 
 
 def beyond(plan: Plan, came_out: Sequence[torch.Tensor], dose: int, count: int) -> Estimate:

@@ -21,7 +21,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from lib.measures.axes import Images, PerSample
-from lib.measures.intervals import Estimate, over_models, share
+from lib.measures.intervals import Estimate, over_models, share, with_models
 from lib.models.data import DataError, Dataset
 from lib.protocols.planting import Plan
 
@@ -139,12 +139,14 @@ def beyond_chance(canaries: Canaries, places: Sequence[Ranks], dose: int) -> Est
 
 
 def known(canaries: Canaries, places: Sequence[Ranks], dose: int) -> Estimate:
-    """The share of the candidates of a dose whose key stands first, over all models, with its exact interval.
+    """The share of the candidates of a dose whose key stands first, over all models.
 
-    Chance is one in as many as there are keys. Arguments are those of :func:`beyond_chance`.
+    The interval is exact over candidates, and widened by that over models. Chance is one in as many as there are keys.
+    Arguments are those of :func:`beyond_chance`.
     """
     first = [each[canaries.plan.copies(model).numpy() == dose] == 1 for model, each in enumerate(places)]
-    return share(int(np.concatenate(first).sum()), sum(map(len, first)))
+    over_all = share(int(np.concatenate(first).sum()), sum(map(len, first)))
+    return with_models(over_all, [float(each.mean()) for each in first]).within(0.0, 1.0)
 
 
 def difference(canaries: Canaries, places: Sequence[Ranks], others: Sequence[Ranks], dose: int) -> Estimate:
