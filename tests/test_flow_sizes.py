@@ -130,7 +130,12 @@ def test_fits_of_all_sizes_are_measured_over_models_and_time(tmp_path, monkeypat
     found = [[flow_sizes.of_fit(fitted, images, how) for fitted in of] for of in fits]
     measured = flow_sizes.summaries(found[0])
     assert list(measured) == list(flow_sizes.SUMMARIES)
-    assert all(value.n == 2 for value in measured.values())
+    assert {name for name, value in measured.items() if value.n != 2} == {flow_sizes.SHARE}
+    none = [one._replace(ratio=torch.ones(20)) for one in found[0]]
+    exact = flow_sizes.summary(flow_sizes.SHARE, none)
+    assert (exact.value, exact.n) == (0, 40)
+    assert exact.high == pytest.approx(1 - 0.025 ** (1 / 40))  # exact, for none of 40
+    assert all(value.high <= 1 for name, value in measured.items() if name.startswith("AUC"))
     times = [flow_sizes.over_time(of, images, how) for of in fits]
     assert list(times[0]) == [8, 16, 32]
     assert times[0][32] == [flow_sizes.share(one) for one in found[0]]

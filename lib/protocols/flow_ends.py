@@ -12,7 +12,7 @@ from torch import Tensor
 from lib.measures.axes import PerSample
 from lib.measures.density import log_density
 from lib.measures.flows import Velocity, blurred_velocity, mixture_velocity, sampler
-from lib.measures.intervals import Estimate, mean_of_few
+from lib.measures.intervals import Estimate
 from lib.models.data import Dataset
 from lib.models.flows import FlowFit, VelocityNetwork
 from lib.protocols import flow_sizes
@@ -91,8 +91,8 @@ def summaries(
         how: sizes.
     """
     numbers = [_numbers(end, fitted, images, how) for end, fitted in zip(ends, fits, strict=True)]
-    found = {name: torch.tensor([of(each) for each in numbers]) for name, of in flow_sizes.CODELESS.items()}
-    return {name: mean_of_few(found[name]) if name in found else None for name in flow_sizes.SUMMARIES}
+    known = flow_sizes.CODELESS
+    return {name: flow_sizes.summary(name, numbers) if name in known else None for name in flow_sizes.SUMMARIES}
 
 
 def _numbers(end: Mixture, fitted: FlowFit, images: Dataset, how: How) -> Numbers:

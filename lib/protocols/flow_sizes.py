@@ -16,11 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lib.measures import intervals
 from lib.measures.axes import PerSample
 from lib.measures.copying import neighbour_ratio
 from lib.measures.density import log_prior
 from lib.measures.flows import Velocity, encode, sampler
-from lib.measures.intervals import Estimate, mean_of_few
+from lib.measures.intervals import Estimate, mean_of_few, with_models
 from lib.measures.jacobian import singular_values
 from lib.measures.nearest import nearest
 from lib.measures.statistics import auc
@@ -195,8 +196,9 @@ def share(numbers: Numbers) -> float:
     return float((numbers.ratio < THIRD).double().mean())
 
 
+SHARE = "share with d₁/d₂ < 1/3"
 SUMMARIES: dict[str, Callable[[Numbers], float]] = {
-    "share with d₁/d₂ < 1/3": share,
+    SHARE: share,
     "d₁, samples over held-out": lambda n: float(n.distance.mean() / n.held_out_distance.mean()),
     "log p, training less held-out": lambda n: float(n.log_p_train.nanmean() - n.log_p_held_out.nanmean()),
     "AUC of log p": lambda n: _auc(n.log_p_train, n.log_p_held_out),
@@ -210,8 +212,8 @@ SUMMARIES: dict[str, Callable[[Numbers], float]] = {
 """A number for each model, by name. An AUC is the probability that a training image has more than a held-out one."""
 
 CODELESS = {
-    name: of
-    for name, of in SUMMARIES.items()
+    name
+    for name in SUMMARIES
     if name.endswith(("1/3", "held-out", "log p", "noise")) and not name.endswith("volume, held-out")
 }
 """those that a density which is known suffices for, without a code"""
@@ -223,8 +225,23 @@ def _auc(members: PerSample, others: PerSample) -> float:
 
 
 def summaries(models: Sequence[Numbers]) -> dict[str, Estimate]:
-    """The mean of every summary over models, with its interval over models."""
-    return {name: mean_of_few(torch.tensor([of(n) for n in models])) for name, of in SUMMARIES.items()}
+    """The mean of every summary over models, with its interval over models: see :func:`summary`."""
+    return {name: summary(name, models) for name in SUMMARIES}
+
+
+def summary(name: str, models: Sequence[Numbers]) -> Estimate:
+    """The mean of a summary over models, with its interval over models.
+
+    That of the share of copies is exact over samples, and widened by the interval over models: of few samples that are
+    no copies, all of few models, it is not known that none is. A share, and an AUC, are cut to between 0 and 1.
+    """
+    each = [SUMMARIES[name](numbers) for numbers in models]
+    if name == SHARE:
+        sizes = [len(numbers.ratio) for numbers in models]
+        count = round(sum(value * size for value, size in zip(each, sizes, strict=True)))
+        return with_models(intervals.share(count, sum(sizes)), each).within(0.0, 1.0)
+    over = mean_of_few(torch.tensor(each))
+    return over.within(0.0, 1.0) if name.startswith("AUC") else over
 
 
 def over_time(fits: Sequence[FlowFit], images: Dataset, how: How) -> dict[int, list[float]]:
