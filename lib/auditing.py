@@ -14,7 +14,7 @@ from lib.models.closure import ROOT
 from lib.models.draws import rng_from
 from lib.models.foreign import ForeignError
 from lib.models.foreign_checks import check, check_function
-from lib.models.own_images import Images
+from lib.models.own_images import OwnImages
 from lib.protocols import audit_demos, audit_words
 from lib.protocols.audit import MAXIMUM, SEARCHED, audit
 from lib.protocols.audit_lists import LEAST, ROWS
@@ -98,7 +98,7 @@ def _own(given: dict) -> Inputs:
     if not any(given[name] for name in ("samples", "model", "log_p")):
         raise parameters.Refused("there is nothing to test: give --samples, --model or --log-p")
     sides = own_images.apart(*(own_images.load(given[name]) for name in ("train", "held_out")))
-    loaded: dict[str, Images] = dict(zip(("train", "held_out"), sides, strict=True))
+    loaded: dict[str, OwnImages] = dict(zip(("train", "held_out"), sides, strict=True))
     if given["samples"]:
         loaded["samples"] = own_images.load(given["samples"])
     notes = [f"{name.replace('_', '-')}: {note}" for name, images in loaded.items() for note in images.notes]

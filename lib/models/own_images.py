@@ -31,7 +31,7 @@ SIDES = {"train", "training", "test", "val", "valid", "validation", "held_out", 
 """names of folders that hold one side of two"""
 
 
-class Images(NamedTuple):
+class OwnImages(NamedTuple):
     """Images in [0, 1] and where they are from."""
 
     x: Float[Tensor, "n channels height width"]
@@ -44,7 +44,7 @@ class Images(NamedTuple):
     """the file of each, and its row where a file holds several"""
 
 
-def load(path: str | Path, *, maximum: int | None = None, seed: int = 0, given: str | None = None) -> Images:
+def load(path: str | Path, *, maximum: int | None = None, seed: int = 0, given: str | None = None) -> OwnImages:
     """The images of a folder or an array file, in the order of their names.
 
     Pictures are grey or colour, without transparency. Arrays are ``[n, height, width]``, channels first or last, or
@@ -78,7 +78,7 @@ def load(path: str | Path, *, maximum: int | None = None, seed: int = 0, given: 
     if bool((x == x[:1]).all()):
         raise DataError(f"{place}: all of {len(x)} images are the same")
     x = x.contiguous()
-    return Images(x, (*notes, *done), digest(x), names)
+    return OwnImages(x, (*notes, *done), digest(x), names)
 
 
 def digest(x: Tensor) -> str:
@@ -107,7 +107,7 @@ def repeated(images: Tensor) -> int:
     return len(images) - len(set(_rows(images)))
 
 
-def apart(train: Images, held_out: Images) -> tuple[Images, Images]:
+def apart(train: OwnImages, held_out: OwnImages) -> tuple[OwnImages, OwnImages]:
     """Both sides, of one shape, the held-out one without images that are also among the training images.
 
     Copies within the training side are counted in a note, and stay.
@@ -132,7 +132,7 @@ def apart(train: Images, held_out: Images) -> tuple[Images, Images]:
     if kept.sum() < max(LEAST, len(kept) / 2):
         raise DataError(f"{told}; hold out images that the model was not trained with")
     x, names = held_out.x[kept], tuple(name for name, keep in zip(held_out.names, kept.tolist(), strict=True) if keep)
-    return train, Images(x, (*held_out.notes, f"{told}, and are left out"), digest(x), names)
+    return train, OwnImages(x, (*held_out.notes, f"{told}, and are left out"), digest(x), names)
 
 
 def _rows(images: Tensor) -> list[bytes]:
