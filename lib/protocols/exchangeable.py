@@ -167,7 +167,7 @@ def _some(images: Tensor, maximum: int, rng: np.random.Generator) -> Tensor:
 
 
 def _notes(found: Sides) -> tuple[str, ...]:
-    compared = f"{found.sizes[0]} training and {found.sizes[1]} held-out images"
+    compared = f"{found.sizes[0]:,} training and {found.sizes[1]:,} held-out images"
     if not found.differ:
         return (
             f"{compared} cannot be told apart by a classifier without any model (AUC {found.auc}, "
