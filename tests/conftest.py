@@ -6,8 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from chromium import FLAGS, find_chromium
+from playwright.sync_api import sync_playwright
 
 from lib.models import data, loop
+from lib.protocols import audit_controls, audit_samples, audit_two_sides
 from lib.study import pages, parameters, runs
 
 
@@ -24,6 +27,28 @@ def double_precision():
 def single_precision():
     """float32, as the notebooks have it; :func:`double_precision` ends it."""
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser."""
+    path = find_chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def fewer_repetitions():
+    """Fewer trials of an audit: annotations are checked in tests, which makes each of them slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audit_controls, "TRIALS", 40)
+        patch.setattr(audit_controls, "SHAMS", 20)
+        patch.setattr(audit_controls, "EXCHANGES", 39)
+        patch.setattr(audit_samples, "EXCHANGES", 199)
+        patch.setattr(audit_two_sides, "SHAMS", 20)
+        yield
 
 
 def defaults(function):

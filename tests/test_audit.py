@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import affine
 from scipy.stats import kstest
 from torch import nn
 from torch.distributions import Independent, Normal
@@ -20,7 +21,8 @@ from lib.protocols.audit_results import Finding
 from lib.protocols.audit_scores import NAMES, divisions, ranked, scores
 from lib.protocols.copy_tests import near_counts, surplus
 from lib.protocols.known_copiers import Draw
-from tests.conftest import affine
+
+pytestmark = pytest.mark.usefixtures("fewer_repetitions")
 
 TRUE = torch.zeros(1, dtype=torch.int64)
 
@@ -39,18 +41,6 @@ def prepared(n=60, m=80, draws=99, seed=0, samples=None):
     members = audit_lists.lists(sides.points, sides.points, own=torch.arange(2 * n))
     divided = divisions(sides.labels, draws, rng=rng_of(seed, 3))
     return sides, made, members, divided, scores(divided, audit_lists.lists(made, sides.points), members)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fewer():
-    """Fewer repetitions: annotations are checked in tests, which makes each of them slow."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit_controls, "TRIALS", 40)
-        patch.setattr(audit_controls, "SHAMS", 20)
-        patch.setattr(audit_controls, "EXCHANGES", 39)
-        patch.setattr(audit_samples, "EXCHANGES", 199)
-        patch.setattr(audit_two_sides, "SHAMS", 20)
-        yield
 
 
 # the lists of neighbours, and the sides

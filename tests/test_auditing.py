@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from playwright.sync_api import sync_playwright
 
 from lib import auditing
 from lib.__main__ import main
 from lib.measures.intervals import Estimate
 from lib.models.closure import ROOT
-from lib.protocols import audit_controls, audit_demos, audit_samples, audit_two_sides, audit_words
+from lib.protocols import audit_demos, audit_words
 from lib.protocols.audit import audit
 from lib.protocols.audit_demos import Demo
 from lib.study import audit_drawings, audit_page, parameters
-from tests.test_book import FLAGS, find_chromium
+
+pytestmark = pytest.mark.usefixtures("fewer_repetitions")
 
 MODEL = """
 import torch
@@ -47,18 +47,6 @@ def rounded(z):
 def broken(z):
     return decoder(z) * float("nan")
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fewer():
-    """Fewer repetitions: annotations are checked in tests, which makes each of them slow."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit_controls, "TRIALS", 40)
-        patch.setattr(audit_controls, "SHAMS", 20)
-        patch.setattr(audit_controls, "EXCHANGES", 39)
-        patch.setattr(audit_samples, "EXCHANGES", 199)
-        patch.setattr(audit_two_sides, "SHAMS", 20)
-        yield
 
 
 @pytest.fixture(autouse=True)
@@ -132,15 +120,6 @@ def test_every_training_image_has_a_line_the_most_suspicious_first(copycat):
     assert sorted(int(line["image"]) for line in lines) == list(range(60))
     assert [float(line["ratio"]) for line in lines] == sorted(float(line["ratio"]) for line in lines)
     assert sum(float(line["q"]) <= 0.05 for line in lines) == copycat[2]["named"] > 10
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = find_chromium()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1100, "dark")])

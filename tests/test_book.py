@@ -7,39 +7,17 @@ import functools
 import http.server
 import json
 import math
-import os
 import re
-import shutil
 import threading
 
 import nbformat
 import papermill
 import pytest
-from playwright.sync_api import sync_playwright
 
 from lib.measures.intervals import number
 from lib.study import claims, editions, pages, parameters, recorded, scorecard
 
 DPI = 200  # of lib.study.figures.style
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-def find_chromium():
-    for name in (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"):
-        if name and shutil.which(name):
-            return shutil.which(name)
-    if os.environ.get("CI"):
-        pytest.fail("CI needs Chromium: see .ci/run")
-    return pytest.skip("no Chromium: install it (apt-get install chromium), or name it in CHROMIUM")
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -75,12 +53,8 @@ def read_site(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    path = find_chromium()
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium.new_context()  # one context, so that scripts and styles are fetched once
-        chromium.close()
+def browser(chromium):
+    return chromium.new_context()  # one context, so that scripts and styles are fetched once
 
 
 def opened(browser, site, name, trouble):

@@ -4,8 +4,6 @@ import shutil
 
 import pytest
 import torch
-from playwright.sync_api import sync_playwright
-from test_book import FLAGS, find_chromium
 
 from lib.measures import geodesic
 from lib.measures.curves import curve_length, straight
@@ -52,14 +50,6 @@ def test_another_variance_and_more_latents_are_refused():
     for spec in (Stochastic("network"), Stochastic("rbf", latent=3)):
         with pytest.raises(ValueError, match="two latents and an RBF precision"):
             rounded.described(spec.build((1, 8, 8), 0))
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def written(folder, model, z):

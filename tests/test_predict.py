@@ -6,8 +6,7 @@ import re
 
 import nbformat
 import pytest
-from playwright.sync_api import sync_playwright
-from test_book import AT_ONCE, FLAGS, find_chromium
+from test_book import AT_ONCE
 
 from lib.study import pages, runs
 from lib.study.parameters import find, notebooks
@@ -24,14 +23,6 @@ def site(tmp_path_factory):
     chapters = [{"file": f"book/{name}"} for name in ("class_guesses", "notation", "references")]
     toc = {"format": "jb-book", "root": SECTION.removesuffix(".html"), "chapters": chapters}
     return pages._build([(job, runs.execute(job))], {}, toc, folder / "html", strict=False).parent
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

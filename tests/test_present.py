@@ -1,8 +1,6 @@
 """Quizzes and slides, in a real browser: on pages of single runs, as anybody makes them."""
 
 import pytest
-from playwright.sync_api import sync_playwright
-from test_book import FLAGS, find_chromium
 
 from lib.study import pages, recorded
 
@@ -17,15 +15,6 @@ def files(tmp_path_factory):
         section = recorded.read(name)
         made[name] = pages.render_one((section.job, section.record), tmp_path_factory.mktemp(name) / "html")
     return made
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = find_chromium()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

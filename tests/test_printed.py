@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from bs4 import BeautifulSoup
-from test_book import find_chromium
+from chromium import find_chromium
 
 from lib.study import pages, parameters, printed, recorded
 from lib.study.parameters import Refused

@@ -93,8 +93,8 @@ def shared(train: Tensor, held_out: Tensor) -> Int64[Tensor, " copies"]:
         >>> shared(torch.tensor([[0.0], [1.0]]), torch.tensor([[2.0], [1.0]]))
         tensor([1])
     """
-    known = set(_rows(train))
-    return torch.tensor([row for row, image in enumerate(_rows(held_out)) if image in known], dtype=torch.long)
+    places = first_equal(torch.cat([train.flatten(1), held_out.flatten(1)]))[len(train) :]
+    return (places < len(train)).nonzero()[:, 0]
 
 
 def repeated(images: Tensor) -> int:
@@ -104,7 +104,7 @@ def repeated(images: Tensor) -> int:
         >>> repeated(torch.tensor([[0.0], [1.0], [0.0], [0.0]]))
         2
     """
-    return len(images) - len(set(_rows(images)))
+    return len(images) - len(first_equal(images).unique())
 
 
 def apart(train: OwnImages, held_out: OwnImages) -> tuple[OwnImages, OwnImages]:
@@ -135,9 +135,16 @@ def apart(train: OwnImages, held_out: OwnImages) -> tuple[OwnImages, OwnImages]:
     return train, OwnImages(x, (*held_out.notes, f"{told}, and are left out"), digest(x), names)
 
 
-def _rows(images: Tensor) -> list[bytes]:
+def first_equal(images: Tensor) -> Int64[Tensor, " images"]:
+    """For each image the place of the first that equals it, value by value: its own, if there is none before it.
+
+    Example:
+        >>> first_equal(torch.tensor([[1.0], [2.0], [1.0]]))
+        tensor([0, 1, 0])
+    """
     values = images.flatten(1).cpu().numpy() + 0.0  # a negative zero is a zero
-    return [row.tobytes() for row in values]
+    places: dict[bytes, int] = {}
+    return torch.tensor([places.setdefault(row.tobytes(), place) for place, row in enumerate(values)], dtype=torch.long)
 
 
 def _files(place: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lib.measures.nearest import comparable
+from lib.models.own_images import first_equal
 
 KEPT = 16
 """Neighbours kept of each image. All of them belong to the same half of the images in one of 65,536 cases."""
@@ -83,13 +84,7 @@ def distinct(images: Float[Tensor, "images *pixels"]) -> Bool[Tensor, " images"]
         >>> distinct(torch.tensor([[1.0], [2.0], [1.0]]))
         tensor([ True,  True, False])
     """
-    seen: set[bytes] = set()
-    first = []
-    for row in images.flatten(1).contiguous().numpy():
-        content = row.tobytes()
-        first.append(content not in seen)
-        seen.add(content)
-    return torch.tensor(first, dtype=torch.bool)
+    return first_equal(images) == torch.arange(len(images))
 
 
 class Sides(NamedTuple):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lib.measures import copying
 from lib.measures.intervals import Estimate, estimate, number, share
+from lib.models.own_images import first_equal
 from lib.protocols import audit_controls
 from lib.protocols.audit_controls import RULES
 from lib.protocols.audit_lists import KEPT, Lists, Sides, lists
@@ -135,11 +136,8 @@ def near_twice(train: Float[Tensor, "train *image"], held_out: Float[Tensor, "ot
 
 
 def _repeated(images: Float[Tensor, "images *pixels"]) -> Bool[Tensor, " images"]:
-    contents = [row.tobytes() for row in images.flatten(1).contiguous().numpy()]
-    seen: dict[bytes, int] = {}
-    for content in contents:
-        seen[content] = seen.get(content, 0) + 1
-    return torch.tensor([seen[content] > 1 for content in contents])
+    first = first_equal(images)
+    return first.bincount()[first] > 1
 
 
 def per_image(sides: Sides, members: Lists, samples: Vectors) -> PerImage:

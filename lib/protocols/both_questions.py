@@ -16,7 +16,7 @@ from lib.protocols.dose_response import Pair
 from lib.protocols.emission import THIRD, Made, Points, emitted, generated, kernel_effect, kernel_samples, width_of
 from lib.protocols.planting import Plan
 
-GENERATED, KERNELS = 171, 172  # what a seed is for
+GENERATED, KERNELS = 191, 192  # what a seed is for: no two streams are the same
 
 
 class Answers(NamedTuple):
@@ -55,7 +55,8 @@ def kernels(plan: Plan, models: int, length: float, count: int) -> Kernels:
         length: of a kernel's noise, in that of the median distance between nearest images.
         count: samples of each.
     """
-    images, width = pictures(plan), width_of(length, pictures(plan))
+    images = pictures(plan)
+    width = width_of(length, images)
     samples, came_out, effects = [], [], []
     for model in range(models):
         copies = plan.copies(model)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 
 from lib.measures.axes import PerSample
-from lib.measures.intervals import Estimate, over_models
+from lib.measures.intervals import Estimate, difference_of_means, over_models
 from lib.measures.statistics import rank_correlation
 from lib.protocols.dose_response import Pair, doses
 
@@ -54,7 +54,7 @@ def per_row(pairs: Sequence[Pair], measure: str, dose: int) -> Estimate:
         measure: its name.
         dose: copies. The slope begins at the dose before it, that of the smallest at none.
     """
-    return over_models(difference, *_slope(pairs, measure, dose))
+    return over_models(difference_of_means, *_slope(pairs, measure, dose))
 
 
 def last_less_first(pairs: Sequence[Pair], measure: str) -> Estimate:
@@ -81,16 +81,11 @@ def agreement(pairs: Sequence[Pair], measures: Sequence[str]) -> Estimate:
     return over_models(mean_rank_correlation, *map(list, columns))
 
 
-def difference(first: np.ndarray, second: np.ndarray) -> np.floating:
-    """The mean of one group less that of another."""
-    return np.mean(first) - np.mean(second)
-
-
 def difference_of_differences(
     first: np.ndarray, second: np.ndarray, third: np.ndarray, fourth: np.ndarray
 ) -> np.floating:
     """How much more the means of the first two groups differ than those of the others."""
-    return difference(first, second) - difference(third, fourth)
+    return difference_of_means(first, second) - difference_of_means(third, fourth)
 
 
 def mean_rank_correlation(*columns: np.ndarray) -> np.floating:
