@@ -20,6 +20,7 @@ from lib.measures.nearest import CHUNK, comparable, nearest
 from lib.measures.three_sample import ct
 
 __all__ = [
+    "THIRD",
     "authentic",
     "authenticity",
     "authenticity_null",
@@ -34,6 +35,9 @@ Samples = Float[Tensor, "made *image"]
 Training = Float[Tensor, "train *image"]
 HeldOut = Float[Tensor, "others *image"]
 PerMade = Float[Tensor, " made"]
+
+THIRD = 1 / 3
+"""the usual threshold of :func:`neighbour_ratio`, below which a sample is called a near-duplicate"""
 
 
 def neighbour_ratio(samples: Samples, train: Training, *, chunk: int = CHUNK) -> PerMade:

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from lib.measures.axes import Decoder
+from lib.measures.copying import THIRD
 from lib.measures.intervals import Estimate, by_model, over_models, share, with_models
 from lib.measures.nearest import nearest
 from lib.models.draws import rng_from
 from lib.protocols import influence
 from lib.protocols.dose_response import Pair
-from lib.protocols.emission import THIRD, Made, Points, emitted, generated, kernel_effect, kernel_samples, width_of
+from lib.protocols.emission import Made, Points, emitted, generated, kernel_effect, kernel_samples, width_of
 from lib.protocols.planting import Plan
 
 GENERATED, KERNELS = 171, 172  # what a seed is for

@@ -17,6 +17,7 @@ from scipy.stats import binomtest, fisher_exact, norm
 from torch import Tensor
 
 from lib.measures import copying, three_sample
+from lib.measures.copying import THIRD
 from lib.measures.memorization import nearest_neighbour_ratio
 from lib.measures.nearest import nearest
 from lib.measures.statistics import permutation_p
@@ -24,7 +25,6 @@ from lib.protocols import known_copiers
 from lib.protocols.known_copiers import Draw, Points, Source
 
 RULES = 156  # what a seed is for, beside those of the samplers
-THIRD = 1 / 3
 LEVEL = 0.05
 """at which an alarm is raised"""
 ZERO = "fresh images"

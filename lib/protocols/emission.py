@@ -11,12 +11,11 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lib.measures.axes import Decoder
+from lib.measures.copying import THIRD
 from lib.measures.nearest import nearest
 
 AT_ONCE = 500
 """generated images in memory at a time"""
-THIRD = 1 / 3
-"""of the distance to the second nearest image, below which a generated one is called a copy of the nearest"""
 
 Points = Float[Tensor, "n pixels"]
 Made = Float[Tensor, "made pixels"]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lib.measures import intervals
 from lib.measures.axes import PerSample
-from lib.measures.copying import neighbour_ratio
+from lib.measures.copying import THIRD, neighbour_ratio
 from lib.measures.density import log_prior
 from lib.measures.flows import Velocity, encode, sampler
 from lib.measures.intervals import Estimate, mean_of_few, with_models
@@ -31,7 +31,6 @@ from lib.models.fit import fit
 from lib.models.flows import Flow, FlowFit, VelocityNetwork
 
 NOISE, BLUR, HALVES = 171, 172, 173  # what a seed is for
-THIRD = 1 / 3
 Points = Float[Tensor, "_ pixels"]
 
 
