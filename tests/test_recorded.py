@@ -90,9 +90,22 @@ def test_figures_are_kept_smaller_and_look_the_same(kept):
 
     before, after = (figure(folder / f"{SECTION}.ipynb") for folder in (runs.RUNS / "smoke", kept / "sections"))
     assert len(after) < 0.6 * len(before)
-    one, two = (np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), float) for content in (before, after))
+    one, two = (on_page(Image.open(io.BytesIO(content))) for content in (before, after))
     assert one.shape == two.shape
     assert np.abs(one - two).mean() < 2  # of 255
+
+
+def on_page(image):
+    """What a reader sees on a white page: colour times opacity, and the page's through the rest."""
+    *colours, opacity = np.moveaxis(np.asarray(image.convert("RGBA"), float), 2, 0)
+    return 255 + (np.stack(colours, 2) - 255) * opacity[..., None] / 255
+
+
+def test_a_translucent_band_is_kept_as_it_looks_and_not_as_the_colour_it_is_made_of():
+    band = Image.new("RGBA", (4, 4), (178, 24, 43, 38))
+    seen = np.asarray(recorded.on_white(band))
+    assert np.abs(seen - on_page(band)).max() <= 1
+    assert seen.min() > 220  # where the colour itself has 24
 
 
 def test_the_list_of_digests_is_one_that_sha256sum_can_check(kept):
