@@ -41,7 +41,7 @@ def list_() -> None:
         minutes = ", ".join(f"{name} {_minutes(budget[path.stem]['minutes'])}" for name, budget in budgets.items())
         click.secho(path.stem, bold=True, nl=False)
         click.echo(f"  ({minutes})")
-        for parameter in parameters.declared(path).values():
+        for parameter in parameters.settable(path).values():
             accepted = f"  [{parameter.condition}]" if parameter.condition else ""
             declaration = f"{parameter.name}: {parameter.type} = {parameter.default}"
             click.echo(f"    {declaration:<34} {parameter.help}{accepted}")
@@ -104,7 +104,7 @@ def sweep(notebook: str, given: Given, preset: str, jobs: int, scheduler: str) -
     path = parameters.find(notebook)
     todo = [_scheduled(runs.job(path, preset, point), scheduler) for point in parameters.grid(grid)]
     done = {job.folder: (job, record) for job, record in _execute_all(todo, jobs, scheduler, "run")}
-    folder = runs.RUNS / preset / f"{path.stem}-sweep-{'-'.join(grid)}"
+    folder = runs.RUNS / preset / runs.label(f"{path.stem}-sweep", grid)
     table, figure = sweeps.summarise([done[job.folder] for job in todo], list(grid), folder)
     click.echo(f"table:  {table}\nfigure: {figure}")
 
@@ -124,7 +124,8 @@ def stability_(notebooks: tuple[str, ...], seeds: str, preset: str, jobs: int, s
     made = _execute_all([_scheduled(job, scheduler) for same in todo.values() for job in same], jobs, scheduler, "run")
     done = {job.record: record for job, record in made}
     records = {seed: {job.notebook.stem: done[job.record] for job in same} for seed, same in todo.items()}
-    text, *files = stability.write(records, runs.RUNS / preset / f"stability-{seeds}")
+    folder = runs.RUNS / preset / runs.label("+".join(["stability", *notebooks]), {"seeds": seeds})
+    text, *files = stability.write(records, folder)
     click.echo(text)
     click.echo("tables: " + ", ".join(map(str, files)))
 

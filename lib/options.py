@@ -10,10 +10,11 @@ from lib.study import parameters, runs
 Given = tuple[tuple[str, str], ...]
 
 preset_option = click.option(
-    "--preset", default="quick", show_default=True, metavar="NAME", help="Budget: smoke, quick, edition or paper."
+    "--preset", default="quick", show_default=True, metavar="NAME", help=f"Budget: {', '.join(parameters.presets())}."
 )
 jobs_option = click.option(
-    "--jobs", type=click.IntRange(min=1), default=min(4, os.cpu_count() or 1), show_default="cores, at most 4",
+    "--jobs", type=click.IntRange(min=1), default=min(runs.SIDE_BY_SIDE, os.cpu_count() or 1),
+    show_default=f"cores, at most {runs.SIDE_BY_SIDE}",
     help="Notebooks executed side by side.",
 )  # fmt: skip
 

@@ -4,7 +4,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,10 +17,12 @@ from lib.models.fit import FITS
 from lib.options import Given, line, named, parameter_option
 from lib.study import pages, parameters, processes, provenance, recorded, runs, verification
 
-folder_option = click.option(
-    "--folder", type=click.Path(path_type=Path), default=recorded.FOLDER, help="The folder of the recorded results.",
-    show_default="recorded",
-)  # fmt: skip
+
+def folder_option(*, exists: bool) -> Callable:
+    """The option ``--folder``."""
+    kind = click.Path(path_type=Path, exists=exists, file_okay=False)
+    meaning = "The folder of the recorded results."
+    return click.option("--folder", type=kind, default=recorded.FOLDER, help=meaning, show_default="recorded")
 
 
 @click.command()
@@ -28,7 +30,7 @@ folder_option = click.option(
 @parameter_option("A parameter of these sections, as often as you like.")
 @click.option("--preset", default="edition", show_default=True, metavar="NAME", help="Budget.")
 @click.option("--replace", is_flag=True, help="Replace what was recorded with other code.")
-@folder_option
+@folder_option(exists=False)
 def record(sections: tuple[str, ...], given: Given, preset: str, replace: bool, folder: Path) -> None:
     """Run sections at their recorded sizes, which may take hours, and keep the results in the repository.
 
@@ -47,7 +49,7 @@ def record(sections: tuple[str, ...], given: Given, preset: str, replace: bool, 
 
 
 @click.command()
-@folder_option
+@folder_option(exists=True)
 def read(folder: Path) -> None:
     """Render the whole book from the recorded results. Nothing is executed.
 
@@ -62,9 +64,15 @@ def read(folder: Path) -> None:
 
 @click.command()
 @click.argument("sections", nargs=-1, metavar="[SECTION...]")
-@click.option("--part", default=0, metavar="N", help="Fit N models of each section once more, drawn at random.")
+@click.option(
+    "--part",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Fit N models of each section once more, drawn at random.",
+)
 @click.option("--keep", is_flag=True, help="Keep what is said for the book's page on verification.")
-@folder_option
+@folder_option(exists=True)
 def verify(sections: tuple[str, ...], part: int, keep: bool, folder: Path) -> None:
     """Check recorded results: the files, all numbers from their items, and if you like some models made once more.
 

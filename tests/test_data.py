@@ -98,6 +98,17 @@ def test_sub_folders_are_classes_and_colour_channels_come_first(tmp_path):
     assert sorted(torch.cat([found.train_labels, found.test_labels]).tolist()) == [0] * 14 + [1] * 14
 
 
+def test_channels_may_come_first_or_last_and_hidden_files_are_passed_over(tmp_path):
+    found = []
+    for name, axis in (("last", 3), ("first", 1)):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "x.npy", np.moveaxis(images(14, (8, 12, 3)), 3, axis))
+        (tmp_path / name / "._x.npy").write_bytes(b"what macOS leaves behind")
+        found.append(load(f"folder:{tmp_path / name}"))
+    assert found[0].digest == found[1].digest
+    assert found[0].train.shape[1:] == (3, 8, 12)
+
+
 def test_another_image_is_another_digest(tmp_path):
     np.save(tmp_path / "x.npy", images())
     first = load(f"folder:{tmp_path}").digest
@@ -172,6 +183,12 @@ def large_picture(path):
         (
             lambda p: (np.save(p / "a.npy", images()), np.save(p / "b.npy", images(21, (4, 4)))),
             "all must have one shape",
+        ),
+        (lambda p: np.save(p / "x.npy", images(28, (28, 3))), r"expected numbers .* got uint8 \(28, 28, 3\)"),
+        (lambda p: np.save(p / "x.npy", images(21, (8, 8, 8))), r"channels first or last, got uint8 \(21, 8, 8, 8\)"),
+        (
+            lambda p: Image.fromarray(np.zeros((8, 8), np.uint16)).save(p / "x.png"),
+            r"x\.png has pixels of kind I;16.*; save it as a grey or colour picture of 8 bits",
         ),
         (lambda p: (p / "notes.txt").write_text("hello"), r"has no \.npy, \.npz, \.png or \.jpg file"),
     ],

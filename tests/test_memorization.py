@@ -155,6 +155,15 @@ def test_each_image_is_measured_against_its_own_row():
     torch.testing.assert_close(nearest_neighbour_ratio(x[order], validation, samples), whole[order])
 
 
+@pytest.mark.parametrize("among", [200, 3000])
+def test_a_copy_among_many_samples_is_a_copy(among):
+    """In float32 and from 26 rows on, distances from an expanded square would be small and not zero."""
+    x, samples = (torch.rand(100, 784, generator=seeded(s), dtype=torch.float32) for s in range(2))
+    samples = torch.cat([samples, x[17:18], torch.rand(among - 101, 784, generator=seeded(2), dtype=torch.float32)])
+    with pytest.raises(ValueError, match="1 of 100 images equal a sample"):
+        nearest_neighbour_ratio(x, torch.rand(among, 784, generator=seeded(3), dtype=torch.float32), samples)
+
+
 def test_images_of_the_same_kind_have_a_ratio_of_about_one():
     x, validation, samples = (torch.randn(1000, 8, generator=seeded(s)) for s in range(3))
     assert math.log(nearest_neighbour_ratio(x, validation, samples).median()) == pytest.approx(0, abs=0.05)

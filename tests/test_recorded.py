@@ -15,7 +15,7 @@ from PIL import Image
 
 from lib import recording
 from lib.measures.intervals import Estimate
-from lib.study import claims, pages, parameters, recorded, runs, verification
+from lib.study import claims, items, pages, parameters, recorded, runs, verification
 
 pytestmark = pytest.mark.usefixtures("single_precision")
 
@@ -99,6 +99,16 @@ def on_page(image):
     """What a reader sees on a white page: colour times opacity, and the page's through the rest."""
     *colours, opacity = np.moveaxis(np.asarray(image.convert("RGBA"), float), 2, 0)
     return 255 + (np.stack(colours, 2) - 255) * opacity[..., None] / 255
+
+
+def test_the_data_of_the_recordings_are_read_today_as_they_were_then():
+    """Code that reads files is no part of what a recording was made with: the digests of what it read are."""
+    fits = [fit for section in recorded.sections().values() for fit in section.record["fits"]]
+    read = {json.dumps(fit["again"]): fit["data"] for fit in fits}
+    wanted = [recipe for recipe in read if "lib.protocols" not in recipe]
+    assert {name for name in ("mnist", "faces") for recipe in wanted if f'"{name}"' in recipe} == {"mnist", "faces"}
+    for recipe in wanted:
+        assert items.called(json.loads(recipe)).digest == read[recipe], recipe
 
 
 def test_a_translucent_band_is_kept_as_it_looks_and_not_as_the_colour_it_is_made_of():

@@ -223,6 +223,7 @@ def test_runs_with_parameters_of_their_own_have_a_folder_of_their_own():
     notebook = runs.parameters.find("line_densities")
     assert runs.job(notebook, "quick", {}).folder == runs.RUNS / "quick"
     assert runs.job(notebook, "quick", {"rank": "10"}).folder == runs.RUNS / "quick" / "line_densities+rank=10"
+    assert runs.job(notebook, "quick", {"rank": "14"}) == runs.job(notebook, "quick", {})  # the preset's own
     odd = runs.job(notebook, "quick", {"dataset": "folder:/"}).folder
     assert odd.parent == runs.RUNS / "quick"
     assert "/" not in odd.name

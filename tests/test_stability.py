@@ -1,5 +1,6 @@
 import math
 
+import pandas as pd
 import pytest
 import torch
 
@@ -86,6 +87,24 @@ def test_the_runs_of_the_book_are_used_for_its_own_seed():
     assert [job.folder for job in todo[1]] == [runs.RUNS / "smoke" / "decay+seed=1"]
     assert [job.parameters["seed"] for job in todo[1]] == [1]
     assert len(stability.jobs("smoke", [], [0, 1])[1]) == len(runs.jobs("smoke", {}))
+
+
+def test_a_section_that_the_book_shows_as_recorded_is_run_if_it_is_named():
+    (job,) = stability.jobs("quick", ["canaries"], [1])[1]
+    assert job.notebook.stem == "canaries"
+    assert job.parameters["seed"] == 1
+
+
+def test_what_has_no_interval_has_verdicts_all_the_same(tmp_path):
+    exact = {claim.value: Estimate(0.0, 0.0, 0.0, 0) for claim in claims.claims("change_of_variables")}
+    some = {"dip_memorised": estimate(torch.arange(9.0))}
+    both = {"change_of_variables": record(**exact), "line_densities": record(**some)}
+    for sections in (["change_of_variables"], list(both)):
+        _, estimates, verdicts = stability.write({seed: {x: both[x] for x in sections} for seed in (0, 1)}, tmp_path)
+        said = stability.summary(pd.read_csv(estimates), pd.read_csv(verdicts)).set_index("section")
+        assert said.loc["change_of_variables", ["estimates", "share"]].tolist() == [0, "–"]
+        counts = [len(claims.claims(section)) for section in sections]
+        assert said["verdicts"].tolist() == [*counts, sum(counts)]
 
 
 def test_tables_are_written_and_summed_up(tmp_path):

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lib.measures.axes import PerSample
+from lib.measures.nearest import nearest
 
 Runs = Float[Tensor, "runs n"]
 """log p(x) in nats: a row for each model, a column for each image"""
@@ -218,16 +219,12 @@ def nearest_neighbour_ratio(
     """
     if not len(validation) or not len(samples):
         raise ValueError(f"nothing to compare with: {len(validation)} validation images and {len(samples)} samples")
-    to_validation, to_samples = (_nearest(x.flatten(1), other.flatten(1)) for other in (validation, samples))
+    rows = x.flatten(1)
+    to_validation, to_samples = (nearest(rows, other.flatten(1), 1)[0][:, 0] for other in (validation, samples))
     equal = to_samples == 0
     if equal.any():
         raise ValueError(f"{int(equal.sum())} of {len(x)} images equal a sample, so their ratio is infinite")
     return to_validation / to_samples
-
-
-def _nearest(x: Tensor, among: Tensor) -> Tensor:
-    """Distance to the nearest of ``among``, from each row's own distances, a block of rows at a time."""
-    return torch.cat([torch.cdist(block, among).amin(1) for block in x.split(256)])
 
 
 def _logmeanexp(log_p: Tensor, side: str) -> Tensor:

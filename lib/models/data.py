@@ -44,8 +44,8 @@ def load(name: str, *, root: Path = ROOT / "data", most: int | None = None, size
     images (``ROOT/celeba/img_align_celeba/*.jpg`` and ``list_eval_partition.txt``), 148 x 148 pixels about the face
     reduced to 32 x 32; its test set here is the validation part, as in the paper.
 
-    A folder holds ``.png`` or ``.jpg`` files (an image each), ``.npy`` files (``[n, height, width]`` or
-    ``[n, height, width, channels]``) or ``.npz`` files with such an array called ``images`` and, if you like,
+    A folder holds ``.png`` or ``.jpg`` files (an image each), ``.npy`` files (``[n, height, width]``, or
+    with channels first or last) or ``.npz`` files with such an array called ``images`` and, if you like,
     ``labels``. Values are integers of 0..255 or floats in [0, 1], all images of one shape. Images in sub-folders have
     the sub-folder as their class; otherwise, without ``labels``, all are of class 0. One image in seven, spread evenly
     over a fixed permutation, is the test set. Pickled arrays are refused, and whatever would take more than 4 GiB.

@@ -197,7 +197,7 @@ def resized(images: Tensor, size: int) -> Tensor:
 
 
 def _all(path: Path) -> Iterator[Path]:
-    """The files of a folder and its sub-folders.
+    """The files of a folder and its sub-folders, without those that are hidden.
 
     Raises:
         DataError: a folder that cannot be read.
@@ -207,7 +207,7 @@ def _all(path: Path) -> Iterator[Path]:
         raise DataError(f"{error.filename} is not a folder that can be read ({error.strerror})")
 
     for folder, _, names in os.walk(path, onerror=refuse):
-        yield from (Path(folder) / name for name in names)
+        yield from (Path(folder) / name for name in names if not name.startswith("."))
 
 
 def _read(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -221,17 +221,22 @@ def _read(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
     except DataError:
         raise
     except Exception as error:  # decoders and decompressors fail in many ways
-        raise DataError(f"{file} cannot be read ({error}); pickled arrays are refused") from None
+        hint = "" if suffix in unpack.IMAGES else "; pickled arrays are refused"
+        raise DataError(f"{file} cannot be read ({error}){hint}") from None
     return _images(array, file), None if labels is None else _labels(labels, len(array), file)
 
 
 def _images(array: np.ndarray, file: Path) -> np.ndarray:
-    if array.ndim == 3:
+    one = array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > 4  # one picture in colour
+    if array.ndim == 3 and not one:
         array = array[..., None]
-    if array.ndim != 4 or array.dtype.kind not in "uif" or not array.size:
+    ends = [axis for axis in (3, 1) if array.ndim == 4 and array.shape[axis] <= 4]
+    if not ends or array.dtype.kind not in "uif" or not array.size:
         raise DataError(
-            f"{file}: expected numbers [n, height, width] or with channels last, got {array.dtype} {array.shape}"
+            f"{file}: expected numbers [n, height, width], or with 1 to 4 channels first or last, "
+            f"got {array.dtype} {array.shape}"
         )
+    array = np.moveaxis(array, ends[0], 3)
     scale = 1 if array.dtype.kind == "f" else 255
     array = array.astype(np.float32)
     array /= scale  # in place: a data set may be half of the memory

@@ -62,6 +62,8 @@ def _array(opened: BufferedIOBase, file: Path) -> np.ndarray:
 def pixels(file: Path, kind: str) -> np.ndarray:
     """``[1, height, width, channels]``, 0..255."""
     with picture(file, kind) as image:
+        if image.mode not in MODES:
+            raise DataError(f"{file} has pixels of kind {image.mode}; save it as a grey or colour picture of 8 bits")
         array = np.asarray(image.convert(MODES[image.mode]))
     return array[None, ..., None] if array.ndim == 2 else array[None]
 

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from lib.measures import copying, three_sample
 from lib.measures.copying import THIRD
-from lib.measures.memorization import nearest_neighbour_ratio
 from lib.measures.nearest import nearest
 from lib.measures.statistics import permutation_p
 from lib.protocols import known_copiers
@@ -83,13 +82,10 @@ def ct(samples: Points, images: Draw, rules: Rules) -> Reading:
 def neighbour_ratio(samples: Points, images: Draw, rules: Rules) -> Reading:
     """Share of training images to which samples come nearer than held-out images do, against a half.
 
-    A training image that equals a sample, whose ratio is infinite, counts as such.
+    Their ratio is above one; see :func:`lib.measures.memorization.nearest_neighbour_ratio`.
     """
-    above = nearest(images.train, samples, 1)[0][:, 0] == 0
-    if not above.all():
-        left = (points.double() for points in (images.train[~above], images.held_out, samples))
-        above[~above] = nearest_neighbour_ratio(*left) > 1
-    return _counted(above, 0.5, "greater")
+    to_samples, to_held_out = (nearest(images.train, other, 1)[0][:, 0] for other in (samples, images.held_out))
+    return _counted(to_samples < to_held_out, 0.5, "greater")
 
 
 def nearer(samples: Points, images: Draw, rules: Rules) -> Reading:

@@ -128,7 +128,16 @@ def estimates(
         axis.plot(x, middle, **look)
         axis.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
     else:
-        axis.errorbar(x, middle, [middle - low, high - middle], capsize=2, **look)
+        axis.errorbar(x, middle, bars(values), capsize=2, **look)
+
+
+def bars(values: Sequence[Estimate | Sequence[float]]) -> np.ndarray:
+    """How far the intervals of values, low and high ends reach to either side, ``[2, values]``.
+
+    A BCa interval may exclude its own estimate; an error bar cannot point inwards.
+    """
+    middle, low, high = np.array([value[:3] for value in values], dtype=float).T
+    return np.clip([middle - low, high - middle], 0, None)
 
 
 def label(axis: plt.Axes, text: str, x: float, y: float, *, left: bool = False, **look: object) -> None:
@@ -182,13 +191,11 @@ def outlier_bins(
         axis.label_outer()
 
 
-def binned_means(
-    axis: plt.Axes, x: np.ndarray, y: np.ndarray, width: float, *, bars: bool = True, **look: object
-) -> None:
+def binned_means(axis: plt.Axes, x: np.ndarray, y: np.ndarray, width: float, **look: object) -> None:
     """The mean of ``y`` in bins of ``x`` that hold at least five points, with 1.96 standard errors to either side."""
     index = np.floor(x / width)
     bins, counts = np.unique(index, return_counts=True)
     bins = bins[counts >= 5]
     groups = [y[index == b] for b in bins]
-    errors = [1.96 * group.std(ddof=1) / len(group) ** 0.5 for group in groups] if bars else None
+    errors = [1.96 * group.std(ddof=1) / len(group) ** 0.5 for group in groups]
     axis.errorbar((bins + 0.5) * width, [g.mean() for g in groups], yerr=errors, fmt="o", ms=3, capsize=2, **look)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lib.measures.intervals import Estimate
-from lib.study.figures import COLOURS
+from lib.study.figures import COLOURS, bars
 
 
 def percentages(axis: plt.Axes, shares: Float[np.ndarray, "rows columns"], labels: Sequence[str]) -> None:
@@ -36,10 +36,9 @@ def marks(axis: plt.Axes, rows: Sequence[str], values: Mapping[str, Sequence[Est
         values: by the name of a mark, an estimate for each row; at most seven marks.
     """
     for index, (name, estimates) in enumerate(values.items()):
-        middle, low, high = np.array([value[:3] for value in estimates]).T
         at = np.arange(len(rows)) + 0.8 / len(values) * (index - (len(values) - 1) / 2)
         look = {"fmt": "osv^DPX"[index], "ms": 4, "capsize": 2, "color": COLOURS[index], "label": name}
-        axis.errorbar(middle, at, xerr=[middle - low, high - middle], **look)
+        axis.errorbar([each.value for each in estimates], at, xerr=bars(estimates), **look)
     for line in np.arange(len(rows) - 1) + 0.5:
         axis.axhline(line, color="0.9", lw=0.8, zorder=0)
     axis.set_yticks(range(len(rows)), rows)

@@ -1,7 +1,8 @@
 """The single numbers behind a section's intervals: kept beside its record, so that anybody can compute them again.
 
 An estimate says how it was made, see :mod:`lib.measures.recipes`. That becomes a file of arrays, and text that names
-the functions to call; only functions of the measures and the protocols, and a few of numpy's, can be named.
+the functions to call; only functions of the measures, the protocols and the data sets, and a few of numpy's, can be
+named.
 """
 
 import functools

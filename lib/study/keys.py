@@ -14,9 +14,12 @@ import nbformat
 
 from lib.models import closure, machine, sources
 from lib.models.data import FOLDERS, ROOT
+from lib.study.parameters import choose_device
 
 COMPUTES = ("lib/measures", "lib/models", "lib/protocols", "benchmarks")
 """folders of the repository whose code decides numbers"""
+READERS = {"lib/models/sources.py", "lib/models/unpack.py"}
+"""what reads files: no part of a recording, which has digests of the images that were read, its own and its fits'"""
 ELSEWHERE = {"results", "scheduler"}
 """parameters that say where a run takes place, which changes none of its numbers"""
 DATA = ("dataset", "second")
@@ -33,6 +36,8 @@ def key(notebook: Path, parameters: Mapping[str, object], threads: int, *, root:
         root: the folder that holds the packages.
     """
     chosen = {name: value for name, value in parameters.items() if name not in ELSEWHERE}
+    if "device" in chosen:  # auto is what this machine has
+        chosen["device"] = choose_device(str(chosen["device"])).type
     cells = code(notebook)
     computes = _computes(cells, root)
     content = [
@@ -51,6 +56,7 @@ def made_with(notebook: Path, *, root: Path = ROOT) -> dict[str, str]:
     files = _computes([cell.source for cell in cells], root)
     parts = {f"cell {cell.id}": cell.source for cell in cells}
     parts |= {path.relative_to(root).as_posix(): path for path in files}
+    parts = {name: part for name, part in parts.items() if name not in READERS}
     return {name: closure.digest([part], root=root)[:16] for name, part in parts.items()}
 
 

@@ -77,6 +77,8 @@ RECORDED = """```{{admonition}} Recorded
 :class: note
 What this page shows was not computed in this build but recorded: {section}.{changed}
 ```"""
+ANSWER = ":::{admonition} Answer\n:class: dropdown\n"
+DEFAULTS = "*At the default sizes, as the command has them; the tables above are of larger ones.*\n"
 CHANGED = " It was recorded with other code than today's: {parts} differ."
 
 
@@ -113,6 +115,9 @@ def page_of(section: Section) -> nbformat.NotebookNode:
     parts = ", ".join(f"`{part}`" for part in section.changed)
     text = RECORDED.format(section=section, changed=CHANGED.format(parts=parts) if parts else "")
     shown.cells.insert(1, nbformat.v4.new_markdown_cell(text, id="recorded"))
+    for cell in shown.cells:
+        if section.sizes and cell.cell_type == "markdown":
+            cell.source = cell.source.replace(ANSWER, f"{ANSWER}\n{DEFAULTS}\n")
     return shown
 
 

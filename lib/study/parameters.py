@@ -122,15 +122,8 @@ def for_run(path: Path, preset_name: str, given: Mapping[str, str]) -> dict[str,
     Raises:
         Refused: an unknown name, a wrong type, an impossible value, an unknown data set or an unavailable device.
     """
-    known = declared(path)
-    budget = preset(preset_name)["notebooks"].get(path.stem, {}).get("parameters", {})
-    for name in (*budget, *given):
-        if name not in known or name == "results":
-            names = ", ".join(name for name in known if name != "results")
-            raise Refused(f"{path.stem} has no parameter {name!r}; accepted: {names}")
-    values = {name: parameter.default for name, parameter in known.items() if name != "results"}
-    values |= {name: convert(known[name], value) for name, value in budget.items()}
-    values |= {name: convert(known[name], text) for name, text in given.items()}
+    known = settable(path)
+    values = budgeted(path, preset_name) | _converted(path, known, given)
     for name in values:
         check_condition(known[name], values)
     if "data_dir" in values:  # what is given is seen from where the user is, the default from the repository
@@ -144,15 +137,34 @@ def for_run(path: Path, preset_name: str, given: Mapping[str, str]) -> dict[str,
     return values
 
 
+def settable(path: Path) -> dict[str, Parameter]:
+    """The parameters of a notebook that a run may be given: all but ``results``, which says where it writes."""
+    return {name: parameter for name, parameter in declared(path).items() if name != "results"}
+
+
+def budgeted(path: Path, preset_name: str) -> dict[str, object]:
+    """The defaults of a notebook, and what a preset takes in their place."""
+    known = settable(path)
+    budget = preset(preset_name)["notebooks"].get(path.stem, {}).get("parameters", {})
+    return {name: parameter.default for name, parameter in known.items()} | _converted(path, known, budget)
+
+
+def _converted(path: Path, known: Mapping[str, Parameter], given: Mapping[str, object]) -> dict[str, object]:
+    for name in given:
+        if name not in known:
+            raise Refused(f"{path.stem} has no parameter {name!r}; accepted: {', '.join(known)}")
+    return {name: convert(known[name], value) for name, value in given.items()}
+
+
 def check_scheduler(address: str) -> None:
     """Refuse what is no address of a Dask scheduler; an empty one stands for this machine."""
     if not SCHEDULER.fullmatch(address):
         raise Refused(f"scheduler {address!r} is no address; accepted: tcp://HOST:PORT, or nothing for this machine")
 
 
-def short(text: str, most: int = 200) -> str:
+def short(text: str) -> str:
     """A text as a message can have it."""
-    return text if len(text) <= most else f"{text[:most]} ... ({len(text):,} characters)"
+    return text if len(text) <= 200 else f"{text[:200]} ... ({len(text):,} characters)"
 
 
 def grid(given: Mapping[str, str]) -> list[dict[str, str]]:

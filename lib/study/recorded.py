@@ -34,11 +34,16 @@ class Section(NamedTuple):
     changed: list[str]
     """code that is not what it was made with: ``cell 7``, or a file"""
 
+    @property
+    def sizes(self) -> dict[str, object]:
+        """The parameters that are not the defaults."""
+        defaults = self.record["recorded"]["defaults"]
+        return {name: value for name, value in self.record["parameters"].items() if defaults.get(name) != value}
+
     def __str__(self) -> str:
         """How large, when and on what it was made."""
         made, record = self.record["recorded"], self.record
-        own = {name: value for name, value in record["parameters"].items() if made["defaults"].get(name) != value}
-        sizes = ", ".join(f"`{name}` {value}" for name, value in own.items()) or "its default sizes"
+        sizes = ", ".join(f"`{name}` {value}" for name, value in self.sizes.items()) or "its default sizes"
         return (
             f"{sizes}; {made['date'][:10]}, {_duration(record['seconds'])} on {made['cores']} cores of "
             f"{made['processor']}, threads of a fit: {record['machine']['threads']}, "

@@ -64,13 +64,18 @@ class Job:
 
 
 def job(notebook: Path, preset: str, given: Mapping[str, str]) -> Job:
-    """A checked job. What is given for this run alone names a folder of its own, so the book's runs stay."""
-    values = parameters.for_run(notebook, preset, given)
-    label = "+".join([notebook.stem, *(f"{name}={text}" for name, text in sorted(given.items()))])
-    if re.search(r"[^\w.,=+\[\]-]", label) or len(label) > 100:
-        label = f"{notebook.stem}+{hashlib.sha256(label.encode()).hexdigest()[:12]}"
-    folder = RUNS / preset / label if given else RUNS / preset
+    """A checked job. What differs from the preset names a folder of its own, so the book's runs stay."""
+    values, usual = parameters.for_run(notebook, preset, given), parameters.budgeted(notebook, preset)
+    own = {name: text for name, text in given.items() if values[name] != usual[name]}
+    folder = RUNS / preset / label(notebook.stem, own) if own else RUNS / preset
     return Job(notebook, values, folder, parameters.preset(preset)["timeout"])
+
+
+def label(name: str, given: Mapping[str, str]) -> str:
+    """What is given as the name of a folder: in words, or by a digest where they are long or no part of a path."""
+    words = "+".join([name, *(f"{parameter}={text}" for parameter, text in sorted(given.items()))])
+    plain = len(words) <= 100 and not re.search(r"[^\w.,=+\[\]-]", words)
+    return words if plain else f"{name}+{hashlib.sha256(words.encode()).hexdigest()[:12]}"
 
 
 def jobs(preset: str, given: Mapping[str, str]) -> list[Job]:

@@ -86,7 +86,7 @@ def p_value(claim: Claim, ours: Estimate) -> float:
     return float(2 * norm.sf(norm.isf(0.025) * abs(border - ours.value) / half)) if half > 0 else 0.0
 
 
-def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
+def holm(p_values: Sequence[float]) -> list[bool]:
     """Which of many hypotheses are rejected so that with 95 % confidence none is rejected by chance (Holm 1979).
 
     Example:
@@ -96,7 +96,7 @@ def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
         [False, True, False]
     """
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    passed = [p_values[i] <= level / (len(order) - rank) for rank, i in enumerate(order)]
+    passed = [p_values[i] <= 0.05 / (len(order) - rank) for rank, i in enumerate(order)]
     first = passed.index(False) if False in passed else len(order)
     return [i in order[:first] for i in range(len(p_values))]
 

@@ -15,22 +15,17 @@ import pandas as pd
 
 from lib.measures.intervals import Estimate
 from lib.models import store
-from lib.study import claims, runs, tables
+from lib.study import claims, parameters, runs, tables
 
 Records = Mapping[int, Mapping[str, dict]]
 """the records of runs by seed and section"""
 
 
 def jobs(preset: str, sections: Sequence[str], seeds: Sequence[int]) -> dict[int, list[runs.Job]]:
-    """The runs of sections by seed; those of the book where it is their own seed. All sections if none is named."""
-    book = [job for job in runs.jobs(preset, {}) if not sections or job.notebook.stem in sections]
-    return {
-        seed: [
-            job if job.parameters["seed"] == seed else runs.job(job.notebook, preset, {"seed": str(seed)})
-            for job in book
-        ]
-        for seed in seeds
-    }
+    """The runs of sections by seed; those of the book where it is their own seed. All of the book if none is named."""
+    names = sections or [job.notebook.stem for job in runs.jobs(preset, {})]
+    paths = [parameters.find(name) for name in names]
+    return {seed: [runs.job(path, preset, {"seed": str(seed)}) for path in paths] for seed in seeds}
 
 
 def disagreement(first: Estimate, second: Estimate) -> float:
@@ -75,7 +70,8 @@ def compare(records: Records) -> pd.DataFrame:
                 "worst": max(apart),
             }
         )
-    return pd.DataFrame(found)
+    columns = ["section", "value", *(f"seed {seed}" for seed in records), "pairs", "beyond", "disjoint", "worst"]
+    return pd.DataFrame(found, columns=columns)
 
 
 def verdicts(records: Records) -> pd.DataFrame:
@@ -98,7 +94,9 @@ def verdicts(records: Records) -> pd.DataFrame:
                     "flipped": set(claims.KINDS[claim.kind]) <= different,
                 }
             )
-    return pd.DataFrame(found)
+    return pd.DataFrame(
+        found, columns=["section", "value", *(f"seed {seed}" for seed in records), "changed", "flipped"]
+    )
 
 
 def summary(estimates: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:
@@ -107,9 +105,10 @@ def summary(estimates: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:
     changes = decided.groupby("section", sort=False)[["changed", "flipped"]].sum()
     counts.insert(0, "estimates", estimates["section"].value_counts())
     changes.insert(0, "verdicts", decided["section"].value_counts())
-    together = counts.join(changes).fillna(0).astype(int)
+    together = changes.join(counts, how="outer")[[*counts, *changes]].fillna(0).astype(int)
     together.loc["all"] = together.sum()
-    together.insert(3, "share", (together["beyond"] / together["pairs"]).map(tables.percent))
+    shares = [tables.percent(row.beyond / row.pairs) if row.pairs else "–" for row in together.itertuples()]
+    together.insert(3, "share", shares)
     return together.reset_index(names="section")
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 
 from lib.models.store import write_atomically
 from lib.study.claims import estimates
+from lib.study.figures import bars
 from lib.study.runs import Job
 
 
@@ -22,7 +22,7 @@ def summarise(runs: Sequence[tuple[Job, dict]], swept: Sequence[str], folder: Pa
         folder: where to write.
     """
     rows = [
-        [*(job.parameters[name] for name in swept), value, *number, str(job.output)]
+        [*(job.parameters[name] for name in swept), value, *number[:5], str(job.output)]
         for job, record in runs
         for value, number in estimates(record).items()
     ]
@@ -52,10 +52,10 @@ def _draw(rows: Sequence[Sequence], swept: Sequence[str]) -> plt.Figure:
             chosen = [row for row in mine if tuple(map(str, row[1:count])) == others]
             label = ", ".join(f"{parameter} = {value}" for parameter, value in zip(swept[1:], others, strict=True))
             x = [row[0] if isinstance(row[0], int | float) else str(row[0]) for row in chosen]
-            middle, low, high = (np.array([row[count + offset] for row in chosen], dtype=float) for offset in (1, 2, 3))
-            # A BCa interval may exclude its own estimate; an error bar cannot point inwards.
-            bars = np.clip([middle - low, high - middle], 0, None)
-            axis.errorbar(x, middle, yerr=bars, marker="o", capsize=3, label=label or None)
+            values = [row[count + 1 : count + 4] for row in chosen]
+            axis.errorbar(
+                x, [value for value, *_ in values], yerr=bars(values), marker="o", capsize=3, label=label or None
+            )
         axis.set(title=name, xlabel=swept[0])
         if count > 1:
             axis.legend(fontsize="small")

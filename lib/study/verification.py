@@ -32,7 +32,7 @@ class Line(NamedTuple):
 
     section: str
     level: str
-    """``files``, ``numbers`` or ``part``"""
+    """``files``, ``code``, ``numbers`` or ``part``"""
     good: bool
     said: str
 
@@ -154,9 +154,9 @@ def specification(used: Mapping[str, object]) -> family.Spec:
         raise ValueError(f"no family fits {used['family']} {used['spec']}: {error}") from None
 
 
-def with_lines(text: str, folder: Path = FOLDER) -> str:
+def with_lines(text: str) -> str:
     """A text in which ``<!-- verification -->`` is what :mod:`lib.recording` kept of its last check."""
-    path = folder / "verification.json"
+    path = FOLDER / "verification.json"
     if not path.exists():
         return text.replace(PLACE, "Nothing was kept.")
     kept = json.loads(path.read_text())
