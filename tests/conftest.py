@@ -1,17 +1,23 @@
 import dataclasses
 import inspect
 import itertools
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from chromium import FLAGS, find_chromium
+from filelock import FileLock
 from playwright.sync_api import sync_playwright
 
 from lib.models import data, loop
 from lib.protocols import audit_controls, audit_samples, audit_two_sides
 from lib.study import pages, parameters, runs
+
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+"""processes that run the tests"""
+torch.set_num_threads(max(1, torch.get_num_threads() // WORKERS))
 
 
 @pytest.fixture(autouse=True)
@@ -120,9 +126,18 @@ def interrupt(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def smoke_runs(tmp_path_factory):
-    """All notebooks, executed at preset smoke, as (job, record)."""
-    folder = tmp_path_factory.mktemp("runs")
+def shared(tmp_path_factory):
+    """A folder for this session's tests, whatever the number of processes that run them."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if WORKERS > 1 else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smoke_runs(shared):
+    """All notebooks, executed at preset smoke, as (job, record); each is made once, by one of the processes."""
+    folder = shared / "runs"
     todo = [dataclasses.replace(job, folder=folder) for job in runs.jobs("smoke", {})]
     with ThreadPoolExecutor(2) as executor:
         done = {job.notebook: (job, record) for job, record in runs.execute_all(todo, executor)}
@@ -130,6 +145,8 @@ def smoke_runs(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def smoke_book(smoke_runs, tmp_path_factory):
+def smoke_book(smoke_runs, shared):
     """The folder of the book, rendered from the smoke runs."""
-    return pages.render(smoke_runs, {}, tmp_path_factory.mktemp("book") / "html").parent
+    index = shared / "book" / "html" / "index.html"
+    with FileLock(shared / "book.lock"):
+        return (index if index.exists() else pages.render(smoke_runs, {}, index.parent)).parent

@@ -27,10 +27,11 @@ def of_vae(fit: ConvVAEFit, images: Images, how: How) -> dict[str, float]:
     x, rng = model.observe(images).to(place), rng_from(place, fit.spec.seed)
     z = model.encode(x).mean.detach()
     decoder: Decoder = model.generate
+    search = {"latent": z.shape[1], "steps": how.iterations, "scale": how.start, "rng": rng}
     measures: dict[str, Callable[[], PerSample]] = {
         "reconstruction": lambda: decoder(model.encode(x).mean),
         "log p(x)": lambda: log_evidence(model.encode, model.decode, x, how.samples, generator=rng),
-        "latent recovery": lambda: recover(decoder, x, latent=z.shape[1], steps=how.iterations, rng=rng),
+        "latent recovery": lambda: recover(decoder, x, **search),
         "nearest generated": lambda: nearest_generated(decoder, x, z.shape[1], how.generated, fit.spec.seed),
         "density": lambda: singular_values(decoder, z),
         "sharp peak": lambda: decay(decoder, z, rank=how.rank, radii=how.radii),
