@@ -17,6 +17,7 @@ from lib.models.data import ROOT
 from lib.study import (
     audiences,
     claims,
+    downloads,
     editions,
     execution,
     front,
@@ -219,8 +220,11 @@ def _stage(
     kept = {name: section.record for name, section in long.items()}
     made = contents(runs, long)
     without = {name: _source(parameters.find(name)) for name in _chapters(toc) - made.keys()}
+    items = {name: one.job.items for name, one in long.items()} | {job.notebook.stem: job.items for job, _ in runs}
     for name, content in {**made, **without}.items():
         shown = audiences.page(content, name, audience, records, kept)
+        own = items[name].read_bytes() if name in items else None
+        downloads.with_files(shown, name, own, sources / "notebooks")
         nbformat.write(shown, sources / "notebooks" / f"{name}.ipynb")
     index, content = front.with_picture((ROOT / "book" / "index.md").read_text(), made)
     (sources / "book" / "index.md").write_text(front.numbers(index, kept | records))
