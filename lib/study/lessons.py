@@ -6,6 +6,7 @@ It stands in the notebook's own metadata under ``lesson``, which no run depends 
 import math
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import nbformat
@@ -63,6 +64,8 @@ class Question(NamedTuple):
 
     question: str
     choices: list[Choice]
+    by: Mapping[str, list[float] | str] = MappingProxyType({})
+    """values of the section that make the answer right: where the whole interval lies, or the claim's verdict"""
 
 
 class Check(NamedTuple):
@@ -109,7 +112,7 @@ def lesson(name: str, notebook: nbformat.NotebookNode) -> Lesson | None:
     wrong = [Misconception(**each) for each in found["misconceptions"]]
     if unsupported := [each.wrong for each in wrong if not supported(each, name, notebook)]:
         raise ValueError(f"no number of the section refutes: {'; '.join(unsupported)}")
-    quiz = [Question(each["question"], [Choice(**choice) for choice in each["choices"]]) for each in found["quiz"]]
+    quiz = [Question(**each | {"choices": [Choice(**choice) for choice in each["choices"]]}) for each in found["quiz"]]
     own = {"misconceptions": wrong, "quiz": quiz, "checks": [Check(**each) for each in found["checks"]]}
     minutes = found.pop("minutes")
     return Lesson(**(found | minutes | own))
