@@ -16,6 +16,7 @@ from lib.models import closure
 from lib.models.data import ROOT
 from lib.study import (
     audiences,
+    cards,
     claims,
     downloads,
     editions,
@@ -192,10 +193,12 @@ def _build(
         program = str(Path(sys.executable).with_name("jupyter-book"))
         command = [program, "build", str(sources), "--path-output", str(own), "--all"]
         strictness = ["-W", "--keep-going", "-n"] if strict else []
-        environment = os.environ | {"NO_COLOR": "1"}
+        environment = os.environ | {"NO_COLOR": "1", "DOCUTILSCONFIG": str(ROOT / "book" / "docutils.conf")}
         run = subprocess.run([*command, *strictness], capture_output=True, text=True, env=environment)
         if run.returncode:
             raise BuildFailed(_complaints(run.stdout + run.stderr))
+        references = own / "_build" / "html" / "book" / "references.html"  # a list of what docutils does not call items
+        references.write_text(references.read_text().replace('role="doc-biblioentry"', 'role="listitem"'))
         if output.exists():
             output.rename(own / "old")
         (own / "_build" / "html").rename(output)
@@ -226,6 +229,10 @@ def _stage(
         own = items[name].read_bytes() if name in items else None
         downloads.with_files(shown, name, own, sources / "notebooks")
         nbformat.write(shown, sources / "notebooks" / f"{name}.ipynb")
+    said = (nbformat.read(path, as_version=4) for path in sources.glob("notebooks/*.ipynb"))
+    sections = (cell.source for notebook in said for cell in notebook.cells if cell.cell_type == "markdown")
+    pair = ((ROOT / "book" / f"{name}.md").read_text() for name in ("glossary", "notation"))
+    (sources / "book" / "_static" / "cards-said.js").write_text(cards.script(*pair, sections))
     index, content = front.with_picture((ROOT / "book" / "index.md").read_text(), made)
     (sources / "book" / "index.md").write_text(front.numbers(index, kept | records))
     if content:
