@@ -4,6 +4,7 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import papermill
 import pytest
 import torch
 from chromium import FLAGS, find_chromium
@@ -11,7 +12,7 @@ from playwright.sync_api import sync_playwright
 
 from lib.models import data, loop
 from lib.protocols import audit_controls, audit_samples, audit_two_sides
-from lib.study import pages, parameters, runs
+from lib.study import pages, parameters, recorded, runs
 
 
 @pytest.fixture(autouse=True)
@@ -133,3 +134,11 @@ def smoke_runs(tmp_path_factory):
 def smoke_book(smoke_runs, tmp_path_factory):
     """The folder of the book, rendered from the smoke runs."""
     return pages.render(smoke_runs, {}, tmp_path_factory.mktemp("book") / "html").parent
+
+
+@pytest.fixture(scope="session")
+def read_book(tmp_path_factory):
+    """The folder of the book that is made of recorded results, where nothing may be executed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("a notebook was executed"))
+        return pages.render([], recorded.sections(), tmp_path_factory.mktemp("read") / "html").parent
