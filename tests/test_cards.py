@@ -1,5 +1,6 @@
 """Cards: every term, symbol and equation has one, and a page shows it to hand and keyboard alike."""
 
+import nbformat
 import pytest
 
 from lib.models.data import ROOT
@@ -19,7 +20,20 @@ def test_every_term_and_every_symbol_has_its_meaning():
     meanings = [*TERMS.values(), *SYMBOLS.values()]
     assert [text for text in meanings if "{" in text.replace("\\(", "") and "`" in text] == []
     assert TERMS["sham"] == TERMS["sham model"]
-    assert SYMBOLS[r"\delta"].startswith("second difference")
+    assert ": second difference" in SYMBOLS[r"\delta"]
+
+
+def test_a_term_is_linked_once_and_only_in_sentences():
+    sources = [
+        "# A dip\n\nThe $dip$, `dip`, [dip](x.md), dips and {ref}`dip` of a VAE-3.\n\n:::{admonition} A dip\nA dip\n:::",
+        "| dip |\n\n```\ndip\n```\n\n$$\ndip\n$$\n\nThe rank of a VAE, of a dip, and a {term}`sham`, a sham.",
+    ]
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(source) for source in sources])
+    cards.linked(page, ["dip", "VAE", "rank", "sham"])
+    assert [cell.source for cell in page.cells] == [
+        sources[0].replace("\nA dip\n", "\nA {term}`dip`\n"),
+        sources[1].replace("of a VAE", "of a {term}`VAE`"),
+    ]
 
 
 @pytest.fixture

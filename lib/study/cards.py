@@ -8,11 +8,21 @@ import json
 import re
 from collections.abc import Iterable
 
+import nbformat
+
 from lib.study.quizzes import inline
 
 TERM = re.compile(r"^(\w.*(?:\n\w.*)*)\n  (.+)$", re.MULTILINE)
 EQUATION = re.compile(r"^\$\$\n(.*?)^\$\$ \((eq-[\w-]+)\)$", re.MULTILINE | re.DOTALL)
 SYMBOL = re.compile(r"\$([^$]+)\$")
+WHOLE = re.compile(
+    r"(^(?:#|:::|\|)[^\n]*|```.*?```|\$\$.*?\$\$|\$[^$]+\$|\{[\w:]+\}`[^`]*`|`[^`]*`|<[\w/!][^>]*>|\[[^]]*\]\([^)]*\))",
+    re.MULTILINE | re.DOTALL,
+)
+"""what is not a sentence"""
+ELSEWHERE = {"bar", "code", "codes", "copied", "decay", "dimension", "dose", "evidence", "fold", "gap", "identity"}
+ELSEWHERE |= {"influential", "metric", "null", "prior", "rank"}
+"""terms that are ordinary words, or have another meaning somewhere"""
 ROLE = re.compile(r"\{(?:term|doc|ref)\}`(?:\.\./notebooks/)?([^`<]+?)(?: <\w+>)?`")
 
 
@@ -44,16 +54,38 @@ def terms(glossary: str) -> Iterable[tuple[str, str]]:
 
 
 def symbols(notation: str) -> Iterable[tuple[str, str]]:
-    r"""The symbols of a table with columns for symbol, code, meaning and unit, each with its meaning as HTML.
+    r"""The symbols of a table with columns for symbol, code, meaning and unit, each with its row's meaning as HTML.
 
     Example:
-        >>> list(symbols("| symbol | in code | meaning | unit |\n|---|---|---|---|\n| $m$, $n$ | `m` | sizes | – |"))
-        [('m', 'sizes'), ('n', 'sizes')]
+        >>> list(symbols("| symbol | in code | meaning | unit |\n|---|---|---|---|\n| $m$ | `m` | sizes | – |"))
+        [('m', '<span class="math notranslate nohighlight">\\(m\\)</span>: sizes')]
     """
     rows = (line[2:-2].split(" | ") for line in notation.splitlines() if line.startswith("| "))
     for names, _, meaning, unit in (row for row in rows if len(row) == 4):
-        said = inline(meaning if unit == "–" else f"{meaning}; {unit}")
+        said = inline(f"{names}: {meaning}" if unit == "–" else f"{names}: {meaning}; {unit}")
         yield from ((html.unescape(name), said) for name in SYMBOL.findall(names))
+
+
+def linked(notebook: nbformat.NotebookNode, names: Iterable[str]) -> None:
+    """Link each term to the glossary where a page has it first, but for words that mean something else elsewhere.
+
+    Left alone are headings, formulas, code, links, and terms that are linked already.
+
+    Args:
+        notebook: the page, whose Markdown is changed.
+        names: terms.
+    """
+    there = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    wanted = {name for name in names if f"{{term}}`{name}`" not in there} - ELSEWHERE
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "markdown"):
+        parts = WHOLE.split(cell.source)
+        for place in range(0, len(parts), 2):  # what is between what is to be left alone
+            for name in sorted(wanted, key=len, reverse=True):
+                parts[place], found = re.subn(
+                    rf"(?<![\w`-]){re.escape(name)}(?![\w`-])", f"{{term}}`{name}`", parts[place], count=1
+                )
+                wanted -= {name} if found else set()
+        cell.source = "".join(parts)
 
 
 def _anchor(term: str) -> str:

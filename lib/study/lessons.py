@@ -22,7 +22,7 @@ NEEDS = re.compile(r"\*\*You need:\*\*(.*?)\*\*You get:\*\*", re.DOTALL)
 WRONG = ("usually got wrong", "what the section says")
 OPTIONAL = {"checks": [], "quiz": [], "course": []}
 BEFORE = (
-    "**Before:** run it once, on the machine that will run it in class, so that its models are in the cache: "
+    "**Before:** run the section once, on the machine that will run it in class, so that its models are in the cache: "
     "`python -m lib run {name}`. For slides, add `?present` to the address of the page; there, `n` shows these notes, "
     "and `s` a solution."
 )

@@ -224,15 +224,8 @@ def _stage(
     made = contents(runs, long)
     without = {name: _source(parameters.find(name)) for name in _chapters(toc) - made.keys()}
     items = {name: one.job.items for name, one in long.items()} | {job.notebook.stem: job.items for job, _ in runs}
-    for name, content in {**made, **without}.items():
-        shown = audiences.page(content, name, audience, records, kept)
-        own = items[name].read_bytes() if name in items else None
-        downloads.with_files(shown, name, own, sources / "notebooks")
-        nbformat.write(shown, sources / "notebooks" / f"{name}.ipynb")
-    said = (nbformat.read(path, as_version=4) for path in sources.glob("notebooks/*.ipynb"))
-    sections = (cell.source for notebook in said for cell in notebook.cells if cell.cell_type == "markdown")
-    pair = ((ROOT / "book" / f"{name}.md").read_text() for name in ("glossary", "notation"))
-    (sources / "book" / "_static" / "cards-said.js").write_text(cards.script(*pair, sections))
+    shown = {name: audiences.page(one, name, audience, records, kept) for name, one in {**made, **without}.items()}
+    _stage_sections(shown, {name: path.read_bytes() for name, path in items.items()}, sources)
     index, content = front.with_picture((ROOT / "book" / "index.md").read_text(), made)
     (sources / "book" / "index.md").write_text(front.numbers(index, kept | records))
     if content:
@@ -257,6 +250,18 @@ def _stage(
     editions.stage(sources, config["sphinx"]["config"])
     (sources / "_config.yml").write_text(yaml.safe_dump(config))
     (sources / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
+
+
+def _stage_sections(sections: Mapping[str, nbformat.NotebookNode], items: Mapping[str, bytes], sources: Path) -> None:
+    """Sections with what can be taken away from them, with links to the glossary, and with what cards say."""
+    glossary, notation = ((ROOT / "book" / f"{name}.md").read_text() for name in ("glossary", "notation"))
+    terms = [term for term, _ in cards.terms(glossary)]
+    for name, shown in sections.items():
+        downloads.with_files(shown, name, items.get(name), sources / "notebooks")
+        cards.linked(shown, terms)
+        nbformat.write(shown, sources / "notebooks" / f"{name}.ipynb")
+    texts = (cell.source for shown in sections.values() for cell in shown.cells if cell.cell_type == "markdown")
+    (sources / "book" / "_static" / "cards-said.js").write_text(cards.script(glossary, notation, texts))
 
 
 def revision(branch: str) -> str:
