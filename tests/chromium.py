@@ -1,6 +1,10 @@
-"""The system's Chromium, for tests of pages."""
+"""The system's Chromium, for tests of pages, and what it visits."""
 
+import contextlib
+import functools
+import http.server
 import os
+import threading
 
 import pytest
 
@@ -26,3 +30,23 @@ def find_chromium():
         if os.environ.get("CI"):
             pytest.fail("CI needs Chromium: see .ci/run")
         return pytest.skip("no Chromium: install it (apt-get install chromium), or name it in CHROMIUM")
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def served(folder):
+    """The address of a folder of pages, served on this machine."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def names(folder):
+    """The pages of a folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.html") if "_static" not in path.parts)

@@ -5,6 +5,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import papermill
 import pytest
 import torch
 from chromium import FLAGS, find_chromium
@@ -13,7 +14,7 @@ from playwright.sync_api import sync_playwright
 
 from lib.models import data, loop
 from lib.protocols import audit_controls, audit_samples, audit_two_sides
-from lib.study import pages, parameters, runs
+from lib.study import pages, parameters, recorded, runs
 
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 """processes that run the tests"""
@@ -147,6 +148,20 @@ def smoke_runs(shared):
 @pytest.fixture(scope="session")
 def smoke_book(smoke_runs, shared):
     """The folder of the book, rendered from the smoke runs."""
-    index = shared / "book" / "html" / "index.html"
-    with FileLock(shared / "book.lock"):
-        return (index if index.exists() else pages.render(smoke_runs, {}, index.parent)).parent
+    return rendered(shared / "book", smoke_runs, {})
+
+
+@pytest.fixture(scope="session")
+def read_book(shared):
+    """The folder of the book that is made of recorded results, where nothing may be executed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("a notebook was executed"))
+        return rendered(shared / "read", [], recorded.sections())
+
+
+def rendered(folder, executed, kept):
+    """The folder of the book's pages, which one of the processes makes."""
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            pages.render(executed, kept, folder / "html")
+    return folder / "html"

@@ -93,6 +93,8 @@ a pickle, what is tried of them before anything runs, ranges, folders and arrays
 the audit of a generator: its tests, controls and limits, its command, and its page; flows: samplers, codes, densities,
 closed forms, a family, a protocol over the number of images, and a section; and what is copied or influential, what a measure
 costs, how measures agree, a figure to decide by, and canaries, with two sections"""
+CODE += 132  # numbers to take away from a page, cards that say what a symbol means, and the steps of a lesson
+CODE += 40  # a path to be walked by hand
 
 
 def test_the_house_stays_thin(capsys):
@@ -107,8 +109,8 @@ def test_the_house_stays_thin(capsys):
     assert {name: count for name, count in books.items() if count > 250} == {}
     assert {name: count for name, count in longest.items() if count > 25} == {}
     assert (
-        sum(books.values()) <= 2_700 + 40 + 230 + 119 + 150 + 121 + 71 + 134 + 310
-    )  # bars and adverse rows; intervals over models, power, doses; the score by the number of images; planted copies; known copiers; moving latents; flows; answers and canaries
+        sum(books.values()) <= 2_700 + 40 + 230 + 119 + 150 + 121 + 71 + 134 + 310 + 33
+    )  # bars and adverse rows; intervals over models, power, doses; the score by the number of images; planted copies; known copiers; moving latents; flows; answers and canaries; a path to be walked by hand
     assert sum(lib.values()) + sum(books.values()) <= CODE
     assert [dotted(path) for path in MODULES if len(path.read_text().splitlines()) > 300] == []
 

@@ -1,38 +1,19 @@
 """The built pages, in a real browser."""
 
-import contextlib
 import csv
 import dataclasses
-import functools
-import http.server
 import json
 import math
 import re
-import threading
 
 import nbformat
-import papermill
 import pytest
+from chromium import names, served
 
 from lib.measures.intervals import number
 from lib.study import claims, editions, pages, parameters, recorded, scorecard
 
 DPI = 200  # of lib.study.figures.style
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@contextlib.contextmanager
-def served(folder):
-    """The address of a folder of pages, served on this machine."""
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +24,9 @@ def site(smoke_book):
 
 
 @pytest.fixture(scope="module")
-def read_site(tmp_path_factory):
-    """The address of the book that is made of recorded results, where nothing may be executed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("a notebook was executed"))
-        folder = pages.render([], recorded.sections(), tmp_path_factory.mktemp("read") / "html").parent
-    with served(folder) as address:
+def read_site(read_book):
+    """The address of the book that is made of recorded results."""
+    with served(read_book) as address:
         yield address
 
 
@@ -124,10 +102,6 @@ def looks(browser, site, smoke_book):
         page.close()
     assert trouble == []
     return seen
-
-
-def names(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.html") if "_static" not in path.parts)
 
 
 def test_every_page_opens_cleanly_with_its_figures_and_formulas(looks):

@@ -7,8 +7,8 @@ import pytest
 
 from lib.measures.intervals import Estimate
 from lib.models.data import ROOT
-from lib.study import audiences, keys, lessons, parameters, plans, quizzes, recorded
-from lib.study.exercises import CHECKS
+from lib.study import audiences, claims, keys, lessons, parameters, plans, quizzes, recorded
+from lib.study.exercises import CHECKS, check
 from lib.study.lessons import Choice, Misconception, Question
 from lib.study.plans import Session, Step
 
@@ -38,9 +38,28 @@ def test_every_section_has_a_whole_lesson(name):
         assert all(choice.feedback for choice in question.choices)
 
 
-def test_the_density_part_asks_three_questions_a_section():
-    density = next(iter(parameters.parts().values()))
-    assert [len(lessons.lesson(path.stem, notebook(path.stem)).quiz) for path in density] == [3] * 5
+def test_every_section_asks_three_to_five_questions():
+    asked = {name: len(one.quiz) for name, one in lessons.sections().items()}
+    assert list(asked) == NAMES
+    assert {name: count for name, count in asked.items() if not 3 <= count <= 5} == {}
+
+
+def disagrees(name, value, wanted):
+    """Whether what was recorded of a value is not what the answer of a question says."""
+    record = recorded.read(name).record
+    found = lessons.values({name: record}, name)
+    if isinstance(wanted, str):
+        return claims.verdict(claims.by_id(name)[f"claim-{name}-{value}"], found) != wanted
+    return not wanted[0] <= found[value].low <= found[value].high <= wanted[1]
+
+
+def test_recorded_numbers_make_the_answers_right():
+    sections = lessons.sections().items()
+    asked = [(name, *each) for name, one in sections for question in one.quiz for each in question.by.items()]
+    assert len(asked) > 30
+    assert [each for each in asked if disagrees(*each)] == []
+    assert disagrees("decay", "decay_memorised", [0, 1])  # it is negative
+    assert disagrees("answers", "answers_twins", "undecided")  # it holds
 
 
 def test_every_check_is_asked_for_in_one_section():
@@ -110,6 +129,27 @@ def test_the_minutes_of_every_plan_add_up():
     keys_ = {session.reading for sessions in made.values() for session in sessions if session.reading}
     references = (ROOT / "book" / "references.bib").read_text()
     assert [key for key in keys_ if f"{{{key}," not in references] == []
+
+
+def test_the_steps_of_a_lesson_take_its_minutes_and_stand_in_the_notes():
+    planned = {name: one for name, one in lessons.sections().items() if one.course}
+    assert planned
+    for name, one in planned.items():
+        assert sum(minutes for minutes, _ in one.course) == one.teaching + one.exercise, name
+        notes = lessons.notes(name, one, {}, "1")
+        assert f"| {one.teaching + one.exercise - one.course[-1][0]} to {one.teaching + one.exercise} " in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"), [(each.name, one.checks) for one in lessons.sections().values() for each in one.checks]
+)
+def test_what_teachers_are_given_as_correct_is(name, asked):
+    namespace = {}
+    for each in asked:  # one of a section may use those before it
+        exec(each.correct, namespace)
+        if each.name == name:
+            break
+    assert check(name, namespace[re.search(r"def (\w+)", each.begin)[1]], "ada").verdict == "correct"
 
 
 def test_a_session_that_does_not_add_up_is_refused_by_name():

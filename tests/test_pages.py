@@ -89,6 +89,10 @@ def test_a_section_is_added_by_its_own_files_and_one_line_of_each_list(house):
     pages._stage([(job, record)], {}, yaml.safe_load((house / "_toc.yml").read_text()), house / "sources")
     staged = {path.stem for path in (house / "sources" / "notebooks").glob("*.ipynb")}
     assert staged == set(order)
+    text = (house / "sources" / "notebooks" / "added.ipynb").read_text()
+    file = re.search(r"A line\. {download}`The numbers of this figure \(CSV\) <([\w.-]+)>`", text)[1]
+    drawn = (house / "sources" / "notebooks" / file).read_text().splitlines()
+    assert drawn == ["panel,kind,name,x,y,low,high", "1,line,,0,0,,", "1,line,,1,2,,"]
     assert len((house / "sources" / "book" / "results.csv").read_text().splitlines()) == 1 + card.count('class="claim"')
 
 

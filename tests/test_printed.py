@@ -98,8 +98,16 @@ def test_paper_has_page_numbers_and_what_the_page_folds(paper):
     ):
         assert words in whole, words
     assert "file://" not in whole
+    assert "(CSV)" not in whole
     assert "Hide code cell" not in whole
     assert len(set(texts)) == len(texts)
+
+
+def test_formulas_are_printed_in_their_own_fonts(paper):
+    fonts = [font.get_object() for page in pypdf(paper).pages for font in page["/Resources"].get("/Font", {}).values()]
+    names = " ".join(str(font.get("/FontDescriptor", {}).get("/FontName")) for font in fonts)
+    assert "MathJax_Math-Italic" in names
+    assert "MathJax_Main-Regular" in names
 
 
 def pypdf(content):

@@ -147,18 +147,16 @@
       const [from, to] = [this.nearest(b), this.nearest(a)];
       const distance = new Float64Array(this.side ** 2).fill(Infinity);
       const back = new Int32Array(distance.length);
-      const heap = [[0, from]];
+      const open = new Set([from]);
       distance[from] = 0;
-      while (heap.length) {
-        const [d, i] = pop(heap);
-        if (i === to) break;
-        if (d > distance[i]) continue;
+      for (let i = from; i !== to; i = [...open].reduce((a, b) => (distance[b] < distance[a] ? b : a))) {
+        open.delete(i);
         for (const [j, edge] of this.edges(i)) {
-          const far = d + (lengths[edge] ?? Infinity);
+          const far = distance[i] + (lengths[edge] ?? Infinity);
           if (far < distance[j]) {
             distance[j] = far;
             back[j] = i;
-            push(heap, [far, j]);
+            open.add(j);
           }
         }
       }
@@ -178,29 +176,6 @@
       const share = Math.min(1, (target - along[piece]) / (along[piece + 1] - along[piece] || 1));
       return [0, 1].map((a) => points[piece][a] + share * (points[piece + 1][a] - points[piece][a]));
     });
-  }
-
-  // A heap of [distance, node].
-  function push(heap, item) {
-    let i = heap.push(item) - 1;
-    while (i && heap[(i - 1) >> 1][0] > item[0]) {
-      heap[i] = heap[(i - 1) >> 1];
-      i = (i - 1) >> 1;
-    }
-    heap[i] = item;
-  }
-
-  function pop(heap) {
-    const [first, item] = [heap[0], heap.pop()];
-    let i = 0;
-    for (let child = 1; child < heap.length; child = 2 * i + 1) {
-      if (child + 1 < heap.length && heap[child + 1][0] < heap[child][0]) child += 1;
-      if (heap[child][0] >= item[0]) break;
-      heap[i] = heap[child];
-      i = child;
-    }
-    if (heap.length) heap[i] = item;
-    return first;
   }
 
   Object.assign(window.latents, { straight, coefficients, Path, Grid });

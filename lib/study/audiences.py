@@ -108,7 +108,9 @@ def _to_write(check: Check) -> list[nbformat.NotebookNode]:
 
 def _notes(style: str, name: str, one: Lesson, records: Records, recorded: Records) -> str:
     found, minutes = lessons.values({**records, **recorded}, name), plans.measured(name, records, recorded)
-    return f":::{{admonition}} For teachers\n:class: {style} lesson-notes\n{lessons.notes(one, found, minutes)}\n:::"
+    return (
+        f":::{{admonition}} For teachers\n:class: {style} lesson-notes\n{lessons.notes(name, one, found, minutes)}\n:::"
+    )
 
 
 def _cell(name: str, source: str) -> nbformat.NotebookNode:

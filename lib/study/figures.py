@@ -9,6 +9,7 @@ from IPython.display import display
 from matplotlib.figure import SubFigure
 
 from lib.measures.intervals import Estimate, number
+from lib.study import drawn
 
 MEMORISED = {"color": "#b2182b", "linestyle": "-", "label": "memorised"}
 """The model of few images: red and solid, as in the paper ("solid is overfit"), through the whole book."""
@@ -59,11 +60,13 @@ def style() -> None:
 def show(figure: plt.Figure, alt: str) -> None:
     """Show a figure with the text that stands for it where it is not seen, and close it.
 
-    Its smallest text, in points, and its number of panels go with it, for the tests of the book.
+    What it draws goes with it as CSV, see :func:`lib.study.drawn.numbers`; and for the tests of the book its smallest
+    text, in points, and its number of panels.
     """
     texts = [text for text in figure.findobj(plt.Text) if text.get_visible() and text.get_text().strip()]
     panels = [axis for axis in figure.axes if axis.axison and axis.get_label() != "<colorbar>"]
     notes = {"alt": alt, "points": min((text.get_fontsize() for text in texts), default=12.0), "panels": len(panels)}
+    notes["numbers"] = drawn.numbers(figure)
     display(figure, metadata={"image/png": notes})
     plt.close(figure)
 

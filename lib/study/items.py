@@ -12,7 +12,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,6 +101,22 @@ def again(content: bytes, values: Mapping[str, Estimate]) -> Again:
     except (*DAMAGED, KeyError, IndexError, TypeError, AttributeError, ImportError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     return Again(made, [name for name in values if name not in made])
+
+
+def arrays(content: bytes) -> dict[str, list[np.ndarray]]:
+    """The arrays that each number with an interval is made of, in the order in which its recipe names them."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        packed = json.loads(file[RECIPES].tobytes())
+        return {name: [file[str(place)] for place in _places(recipe)] for name, recipe in packed.items()}
+
+
+def _places(packed: object) -> Iterator[int]:
+    match packed:
+        case {"array": int(place)} | {"tensor": int(place)}:
+            yield place
+        case dict() | list():
+            parts = packed.values() if isinstance(packed, dict) else packed
+            yield from (place for part in parts for place in _places(part))
 
 
 def _packed(value: object, arrays: list[np.ndarray]) -> object:

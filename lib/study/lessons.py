@@ -3,9 +3,11 @@
 It stands in the notebook's own metadata under ``lesson``, which no run depends on, so words can change without a run.
 """
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import nbformat
@@ -18,6 +20,12 @@ VALUE = re.compile(r"\[\[([\w-]+)\]\]")
 TOPIC = re.compile(r"^\(pre-([\w-]+)\)=\n## (.+)$", re.MULTILINE)
 NEEDS = re.compile(r"\*\*You need:\*\*(.*?)\*\*You get:\*\*", re.DOTALL)
 WRONG = ("usually got wrong", "what the section says")
+OPTIONAL = {"checks": [], "quiz": [], "course": []}
+BEFORE = (
+    "**Before:** run the section once, on the machine that will run it in class, so that its models are in the cache: "
+    "`python -m lib run {name}`. For slides, add `?present` to the address of the page; there, `n` shows these notes, "
+    "and `s` a solution."
+)
 NOT_REFUTED = " *The numbers shown here do not decide this: {name} would have to lie {where}.*"
 
 Values = Mapping[str, Estimate]
@@ -63,6 +71,8 @@ class Question(NamedTuple):
 
     question: str
     choices: list[Choice]
+    by: Mapping[str, list[float] | str] = MappingProxyType({})
+    """values of the section that make the answer right: where the whole interval lies, or the claim's verdict"""
 
 
 class Check(NamedTuple):
@@ -72,6 +82,8 @@ class Check(NamedTuple):
     task: str
     begin: str
     """the first lines of the function"""
+    correct: str
+    """a function that is, for those who teach"""
 
 
 class Lesson(NamedTuple):
@@ -89,6 +101,8 @@ class Lesson(NamedTuple):
     misconceptions: list[Misconception]
     checks: list[Check]
     quiz: list[Question]
+    course: list[list]
+    """minutes and what is done in them, in turn; none where nobody has planned it"""
 
 
 def lesson(name: str, notebook: nbformat.NotebookNode) -> Lesson | None:
@@ -99,9 +113,9 @@ def lesson(name: str, notebook: nbformat.NotebookNode) -> Lesson | None:
     """
     if "lesson" not in notebook.metadata:
         return None
-    found = {"checks": [], "quiz": [], **notebook.metadata["lesson"]}
+    found = {**OPTIONAL, **notebook.metadata["lesson"]}
     wanted = {*Lesson._fields, "minutes"} - {"teaching", "exercise"}
-    empty = {name for name, value in found.items() if not value} - {"checks", "quiz"}
+    empty = {name for name, value in found.items() if not value} - OPTIONAL.keys()
     if set(found) != wanted or empty or set(found["minutes"]) != {"teaching", "exercise"}:
         raise ValueError(
             f"a lesson needs {', '.join(sorted(wanted))} and minutes of teaching and exercise; got {found}"
@@ -109,7 +123,7 @@ def lesson(name: str, notebook: nbformat.NotebookNode) -> Lesson | None:
     wrong = [Misconception(**each) for each in found["misconceptions"]]
     if unsupported := [each.wrong for each in wrong if not supported(each, name, notebook)]:
         raise ValueError(f"no number of the section refutes: {'; '.join(unsupported)}")
-    quiz = [Question(each["question"], [Choice(**choice) for choice in each["choices"]]) for each in found["quiz"]]
+    quiz = [Question(**each | {"choices": [Choice(**choice) for choice in each["choices"]]}) for each in found["quiz"]]
     own = {"misconceptions": wrong, "quiz": quiz, "checks": [Check(**each) for each in found["checks"]]}
     minutes = found.pop("minutes")
     return Lesson(**(found | minutes | own))
@@ -149,10 +163,11 @@ def values(records: Mapping[str, dict], name: str) -> dict[str, Estimate]:
     return claims.estimates(records.get(name, {}))
 
 
-def notes(one: Lesson, found: Values, minutes: str) -> str:
+def notes(name: str, one: Lesson, found: Values, minutes: str) -> str:
     """What a teacher wants beside the page, as Markdown.
 
     Args:
+        name: the section.
         one: the lesson.
         found: the numbers that refute.
         minutes: what the computer takes, as :func:`lib.study.plans.measured` says it.
@@ -164,13 +179,23 @@ def notes(one: Lesson, found: Values, minutes: str) -> str:
     return "\n\n".join(
         [
             f"**Minutes:** {one.teaching} to teach, {one.exercise} for the exercise; the computer: {minutes}.",
+            BEFORE.format(name=name),
             f"**Questions:** {' '.join(one.questions)}",
             f"**Afterwards one can:**\n\n{_list(one.outcomes)}",
             f"**Needs:** {needed}.",
             f"**Key points:**\n\n{_list(one.key_points)}",
+            *_course(one.course),
             tables.markdown(wrong),
+            *(f"Correct in `{check.name}`:\n\n```python\n{check.correct}\n```" for check in one.checks),
         ]
     )
+
+
+def _course(steps: list[list]) -> list[str]:
+    """The steps of a lesson with the minutes at which they begin; nothing if there are none."""
+    starts = itertools.accumulate((minutes for minutes, _ in steps), initial=0)
+    rows = [(f"{start} to {start + minutes}", what) for start, (minutes, what) in zip(starts, steps, strict=False)]
+    return [tables.markdown(tables.rows(("minutes", "what"), rows))] if rows else []
 
 
 def _list(lines: list[str]) -> str:

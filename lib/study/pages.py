@@ -16,7 +16,9 @@ from lib.models import closure
 from lib.models.data import ROOT
 from lib.study import (
     audiences,
+    cards,
     claims,
+    downloads,
     editions,
     execution,
     front,
@@ -196,10 +198,12 @@ def _build(
         program = str(Path(sys.executable).with_name("jupyter-book"))
         command = [program, "build", str(sources), "--path-output", str(own), "--all"]
         strictness = ["-W", "--keep-going", "-n"] if strict else []
-        environment = os.environ | {"NO_COLOR": "1"}
+        environment = os.environ | {"NO_COLOR": "1", "DOCUTILSCONFIG": str(ROOT / "book" / "docutils.conf")}
         run = subprocess.run([*command, *strictness], capture_output=True, text=True, env=environment)
         if run.returncode:
             raise BuildFailed(_complaints(run.stdout + run.stderr))
+        references = own / "_build" / "html" / "book" / "references.html"  # a list of what docutils does not call items
+        references.write_text(references.read_text().replace('role="doc-biblioentry"', 'role="listitem"'))
         if output.exists():
             output.rename(own / "old")
         (own / "_build" / "html").rename(output)
@@ -224,9 +228,9 @@ def _stage(
     kept = {name: section.record for name, section in long.items()}
     made = contents(runs, long)
     without = {name: _source(parameters.find(name)) for name in _chapters(toc) - made.keys()}
-    for name, content in {**made, **without}.items():
-        shown = audiences.page(content, name, audience, records, kept)
-        nbformat.write(shown, sources / "notebooks" / f"{name}.ipynb")
+    items = {name: one.job.items for name, one in long.items()} | {job.notebook.stem: job.items for job, _ in runs}
+    shown = {name: audiences.page(one, name, audience, records, kept) for name, one in {**made, **without}.items()}
+    _stage_sections(shown, {name: path.read_bytes() for name, path in items.items()}, sources)
     index, content = front.with_picture((ROOT / "book" / "index.md").read_text(), made)
     (sources / "book" / "index.md").write_text(front.numbers(index, kept | records))
     if content:
@@ -251,6 +255,18 @@ def _stage(
     editions.stage(sources, config["sphinx"]["config"])
     (sources / "_config.yml").write_text(yaml.safe_dump(config))
     (sources / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
+
+
+def _stage_sections(sections: Mapping[str, nbformat.NotebookNode], items: Mapping[str, bytes], sources: Path) -> None:
+    """Sections with what can be taken away from them, with links to the glossary, and with what cards say."""
+    glossary, notation = ((ROOT / "book" / f"{name}.md").read_text() for name in ("glossary", "notation"))
+    terms = [term for term, _ in cards.terms(glossary)]
+    for name, shown in sections.items():
+        downloads.with_files(shown, name, items.get(name), sources / "notebooks")
+        cards.linked(shown, terms)
+        nbformat.write(shown, sources / "notebooks" / f"{name}.ipynb")
+    texts = (cell.source for shown in sections.values() for cell in shown.cells if cell.cell_type == "markdown")
+    (sources / "book" / "_static" / "cards-said.js").write_text(cards.script(glossary, notation, texts))
 
 
 def revision(branch: str) -> str:

@@ -1,0 +1,1 @@
+window.cards = {}; // written by lib/study/cards.py where a book is made

@@ -1,0 +1,93 @@
+"""Everybody can use every page, and soon: what axe finds in both themes, what a page weighs, what waits for scrolling."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from chromium import names, served
+
+THEMES = ("light", "dark")
+WORST = ("serious", "critical")
+HEAVIEST = 3_000_000  # bytes
+WEIGHT = """async () => {
+  for (const image of document.images) image.loading = "eager";
+  await Promise.all([...document.images].map((image) => image.decode()));
+  const parts = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
+  return parts.reduce((sum, part) => sum + part.encodedBodySize, 0);
+}"""
+LOOK = """() => ({
+  figures: [...document.querySelectorAll("main figure img")].map((image) => image.loading),
+  formulas: document.querySelectorAll("main .math").length,
+  typeset: document.querySelectorAll("main .math mjx-container mjx-assistive-mml").length,
+})"""
+
+
+def found(page, theme):
+    """What axe finds in a theme; colours are all that differs in the dark."""
+    page.emulate_media(color_scheme=theme)
+    page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
+    rules = {"runOnly": ["color-contrast"]} if theme == "dark" else {}
+    response = Axe().run(page, options={"resultTypes": ["violations"], **rules}).response
+    return [
+        (theme, one["id"], len(one["nodes"]), one["nodes"][0]["html"][:200])
+        for one in response["violations"]
+        if one["impact"] in WORST
+    ]
+
+
+@pytest.fixture(scope="module")
+def opened(chromium, read_book):
+    """A function that opens a page of the book that is made of recorded results."""
+    with served(read_book) as address, chromium.new_context() as context:
+
+        def open_page(name):
+            page = context.new_page()
+            page.goto(f"{address}/{name}", wait_until="networkidle")
+            page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
+            return page
+
+        yield open_page
+
+
+@pytest.fixture(scope="module")
+def visits(opened, read_book):
+    """Of every page: what it looks like, what axe finds, and what it weighs with all of its images."""
+    seen = {}
+    for name in names(read_book):
+        page = opened(name)
+        problems = [problem for theme in THEMES for problem in found(page, theme)]
+        seen[name] = page.evaluate(LOOK) | {"problems": problems, "bytes": page.evaluate(WEIGHT)}
+        page.close()
+    return seen
+
+
+def test_axe_finds_nothing_serious_on_any_page_in_either_theme(visits):
+    assert len(visits) > 40
+    assert {name: seen["problems"] for name, seen in visits.items() if seen["problems"]} == {}
+
+
+def test_axe_would_find_it(opened):
+    """The control: a search that finds nothing on any page says nothing alone."""
+    page = opened("notebooks/decay.html")
+    page.evaluate("document.querySelector('main figure img').removeAttribute('alt')")
+    page.add_style_tag(content="html[data-theme=dark] main p { color: #444 !important; }")
+    problems = [(theme, rule) for theme in THEMES for theme, rule, *_ in found(page, theme)]
+    page.close()
+    assert ("light", "image-alt") in problems
+    assert ("dark", "color-contrast") in problems
+
+
+def test_no_page_weighs_more_than_three_megabytes(visits):
+    weights = {name: seen["bytes"] for name, seen in visits.items()}
+    print(f"the heaviest page: {max(weights, key=weights.get)}, {max(weights.values()) / 1e6:.2f} MB")
+    assert min(weights.values()) > 300_000  # they were weighed
+    assert {name: weight for name, weight in weights.items() if weight > HEAVIEST} == {}
+
+
+def test_figures_come_as_one_scrolls(visits):
+    loading = [how for seen in visits.values() for how in seen["figures"]]
+    assert len(loading) > 60
+    assert set(loading) == {"lazy"}
+
+
+def test_formulas_are_typeset_and_readable_aloud(visits):
+    assert sum(seen["formulas"] for seen in visits.values()) > 500
+    assert {name: seen for name, seen in visits.items() if seen["typeset"] < seen["formulas"]} == {}
