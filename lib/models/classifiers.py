@@ -1,6 +1,6 @@
 """A convolutional classifier, whose last hidden layer gives features of images: what VGG's are elsewhere.
 
-Labels come to a family in the images: :func:`lib.models.divisions.labelled` adds them as a channel.
+Labels come to a family in the images: :func:`lib.models.data_divisions.labelled` adds them as a channel.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lib.measures.axes import Images
 from lib.models import loop
-from lib.models.divisions import split
+from lib.models.data_divisions import split
 from lib.models.draws import rng_from, seed_from, seeded
 from lib.models.family import Fit, Index, Seen, Spec, Tensors
 from lib.models.pyramid import SLOPE, encoder

@@ -40,7 +40,9 @@ def of_disturbed(
     return neighbours.of_disturbed(_as_images(images, features), index.numpy(), changed, executor)
 
 
-def by_both(asked: Images, among: Images, features: Features) -> dict[str, Int64[Tensor, " asked"]]:
+def by_both(
+    asked: Images, among: Float[Tensor, "members channels height width"], features: Features
+) -> dict[str, Int64[Tensor, " batch"]]:
     """Which of a set is nearest to each image, by ``pixels`` and by ``features``."""
     kinds = {
         "pixels": (asked.flatten(1), among.flatten(1)),

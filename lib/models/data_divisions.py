@@ -1,6 +1,5 @@
 """Other divisions of a data set into a training and a test part, and its labels as a part of its images."""
 
-import functools
 import hashlib
 from collections.abc import Callable, Sequence
 
@@ -10,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lib.measures.axes import Images
-from lib.models.data import DataError, Dataset
+from lib.models.data import DataError, Dataset, _again
 
 LABELS = 256
 """labels below it are kept exactly in images"""
@@ -37,7 +36,7 @@ def halved(dataset: Dataset, *, seed: int) -> Dataset:
     for label in labels.unique():
         members = (labels == label).nonzero()[:, 0]
         train[members[torch.from_numpy(rng.permutation(len(members))[: len(members) // 2])]] = True
-    return _divided(dataset, train, f"halved, seed {seed}", functools.partial(halved, seed=seed))
+    return _divided(dataset, train, f"halved, seed {seed}", _again(dataset, halved, seed=seed))
 
 
 def apart(dataset: Dataset, classes: Sequence[int]) -> Dataset:
@@ -52,7 +51,7 @@ def apart(dataset: Dataset, classes: Sequence[int]) -> Dataset:
     if lacking or test.all():
         raise DataError(f"{dataset.name} has no images of {lacking}, or none but those of {sorted(set(classes))}")
     wanted = sorted(set(classes))
-    return _divided(dataset, ~test, f"classes {wanted} apart", functools.partial(apart, classes=wanted))
+    return _divided(dataset, ~test, f"classes {wanted} apart", _again(dataset, apart, wanted))
 
 
 def labelled(dataset: Dataset) -> Dataset:
@@ -91,19 +90,11 @@ def _all(dataset: Dataset) -> tuple[Images, Int64[Tensor, " images"]]:
     return torch.cat([dataset.train, dataset.test]), torch.cat([dataset.train_labels, dataset.test_labels])
 
 
-def _divided(dataset: Dataset, train: Bool[Tensor, " images"], how: str, derive: Callable) -> Dataset:
+def _divided(dataset: Dataset, train: Bool[Tensor, " images"], how: str, again: Callable | None) -> Dataset:
     x, labels = _all(dataset)
     sides = x[train], labels[train], x[~train], labels[~train]
-    return Dataset(dataset.name, *sides, _digest(dataset, how), _again(dataset, derive))
+    return Dataset(dataset.name, *sides, _digest(dataset, how), again)
 
 
 def _digest(dataset: Dataset, how: str) -> str:
     return hashlib.sha256(f"{dataset.digest} {how}".encode()).hexdigest()
-
-
-def _again(dataset: Dataset, derive: Callable) -> Callable | None:
-    return dataset.again and functools.partial(_derived, dataset.again, derive)
-
-
-def _derived(again: Callable, derive: Callable) -> Dataset:
-    return derive(again())
