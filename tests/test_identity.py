@@ -53,19 +53,23 @@ def test_all_principal_components_give_the_training_images_back_and_none_more_is
     assert torch.linalg.matrix_rank(one.flatten(1) - one.flatten(1)[0], atol=1e-6) == 1
 
 
-def test_plain_ways_are_ordered_from_weak_to_strong():
-    images = people(1, side=64).images
-    for several in identity.plain_ways(64).values():
+def test_plain_ways_are_ordered_from_nothing_to_all():
+    images, ways = people(1, side=64).images, identity.plain_ways(64)
+    for kind, least in (("mosaic", 6), ("blur", 6)):
+        several = [way for (name, _), way in ways.items() if name == kind]
         errors = [float((way(images) - images).square().mean()) for way in several]
-        assert errors == sorted(errors) and errors[0] > 0
+        assert len(errors) == least
+        assert errors == sorted(errors)
+        assert errors[0] > 0
+    assert torch.equal(ways["nothing", "–"](images), images)
 
 
 def test_folds_are_put_together_in_their_order():
     asked, gallery = people(1), people(2)
     parts = [Faces(asked.images[:6], asked.persons[:6]), Faces(asked.images[6:], asked.persons[6:])]
-    ways = [{"darker": [lambda images: images / 2]}, {"darker": [lambda images: images / 2]}]
+    ways = [{("darker", "half"): lambda images: images / 2}] * 2
     with ThreadPoolExecutor(1) as executor:
-        (outcome,) = identity.look_by_fold(ways, parts, gallery, pixels, executor)["darker"]
+        outcome = identity.look_by_fold(ways, parts, gallery, pixels, executor)["darker", "half"]
     assert torch.allclose(outcome.error, asked.images.flatten(1).square().mean(1) / 4)
 
 

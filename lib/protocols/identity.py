@@ -25,6 +25,8 @@ from lib.protocols.zoo import Search, search
 
 Features = Callable[[Images], Float[Tensor, "batch features"]]
 Persons = Int64[Tensor, " batch"]
+Way = tuple[str, str]
+"""what is done to a face, and how strongly"""
 
 
 class Faces(NamedTuple):
@@ -84,11 +86,14 @@ def recovered(fit: GeneratorFit, how: Search) -> Transform:
     return lambda images: fit.generator(search(fit, images, how).z)
 
 
-def plain_ways(side: int) -> dict[str, list[Transform]]:
-    """Ways to hide a person that need no generator, weak to strong; pixels are fractions of the side."""
+def plain_ways(side: int) -> dict[Way, Transform]:
+    """Ways to hide a person that need no generator, from nothing to all; blurs by standard deviations in pixels."""
+    factors = [factor for factor in (2, 4, 8, 16, 32, 64) if side % factor == 0]
+    deviations = [side / 2**k for k in (6, 5, 4, 3, 2, 1)]
     return {
-        "mosaic": [mosaic(factor) for factor in (2, 4, 8, 16) if side % factor == 0],
-        "blur": [blur(side * share) for share in (1 / 64, 1 / 32, 1 / 16, 3 / 32, 1 / 8)],
+        ("nothing", "–"): lambda images: images,
+        **{("mosaic", f"{factor} x {factor}"): mosaic(factor) for factor in factors},
+        **{("blur", f"{deviation:g}"): blur(deviation) for deviation in deviations},
     }
 
 
@@ -108,31 +113,27 @@ def look(way: Transform, asked: Faces, gallery: Faces, features: Features) -> Ou
 
 
 def look_by_fold(
-    ways: Sequence[Mapping[str, Sequence[Transform]]],
+    ways: Sequence[Mapping[Way, Transform]],
     asked: Sequence[Faces],
     gallery: Faces,
     features: Features,
     executor: Executor,
-) -> dict[str, list[Outcome]]:
-    """:func:`look` for every strength of every way, the faces of all folds together.
+) -> dict[Way, Outcome]:
+    """:func:`look` for every way, the faces of all folds together.
 
     Args:
-        ways: of each fold, by name, weak to strong or in any order.
+        ways: of each fold, the same names in all.
         asked: the faces of each fold.
         gallery: other photographs of all persons.
         features: of a network that recognises persons.
         executor: where to look side by side.
     """
-    keys = [(name, k) for name, several in ways[0].items() for k in range(len(several))]
 
-    def all_folds(name: str, k: int) -> Outcome:
-        parts = [look(each[name][k], faces, gallery, features) for each, faces in zip(ways, asked, strict=True)]
+    def all_folds(name: Way) -> Outcome:
+        parts = [look(each[name], faces, gallery, features) for each, faces in zip(ways, asked, strict=True)]
         return Outcome(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
-    outcomes: dict[str, list[Outcome]] = {name: [] for name, _ in keys}
-    for (name, _), outcome in zip(keys, executor.map(all_folds, *zip(*keys, strict=True)), strict=True):
-        outcomes[name].append(outcome)
-    return outcomes
+    return dict(zip(ways[0], executor.map(all_folds, ways[0]), strict=True))
 
 
 def rate(recognised: Float[Tensor, " faces"], persons: Int64[Tensor, " faces"], *, seed: int) -> Estimate:
