@@ -179,7 +179,11 @@ def beyond(
 
 
 def _recognised(
-    hidden: Images, persons: Persons, owners: Persons, features: Features, gallery: Images
+    hidden: Images,
+    persons: Persons,
+    owners: Int64[Tensor, " others"],
+    features: Features,
+    gallery: Float[Tensor, "others channels height width"],
 ) -> Bool[Tensor, " batch"]:
     distances = torch.cdist(normalize(features(hidden)), normalize(features(gallery)))
     return owners[distances.argmin(1).cpu()] == persons
