@@ -50,7 +50,7 @@ def candidates(decoder: Decoder, z: Latents, *, side: int, neighbours: int) -> N
         side: points of the lattice along either axis.
         neighbours: edges from each node.
     """
-    nodes = torch.cat([z, lattice(z, side, margin=0.0).nodes])
+    nodes = torch.cat([z, lattice(z, side, margin=0.1).nodes])
     return Nodes(nodes, graph_distances(decoder, nodes, neighbours)[: len(z)])
 
 
