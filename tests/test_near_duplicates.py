@@ -43,8 +43,10 @@ def test_the_nearest_of_a_copy_is_its_original():
     assert torch.allclose(value, torch.ones(2, dtype=value.dtype))
 
 
-def test_samples_that_are_nearest_to_anything_alike_have_no_excess():
-    x = torch.arange(1000)
-    estimate = near_duplicates.excess(x, [torch.tensor([1, 2, 3]), torch.tensor([7, 8])], 1000)
-    assert estimate.value == 1
-    assert estimate.low < 1 < estimate.high
+def test_samples_that_are_nearest_to_anything_alike_have_no_excess_and_copies_do():
+    everything, found = torch.arange(1000), [torch.tensor([1, 2, 3]), torch.tensor([7, 8])]
+    none = near_duplicates.excess(everything, everything, found, seed=0)
+    assert none.low < none.value == 0 < none.high
+    copies = near_duplicates.excess(torch.ones(50, dtype=torch.int64), everything, found, seed=0)
+    assert copies.value == 1 - 0.005
+    assert copies.low > 0.98

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from lib.measures.axes import Images
-from lib.measures.intervals import Estimate, share
+from lib.measures.intervals import Estimate, difference
 
 CHUNK = 1000
 """images whose correlations with all others are in memory at a time"""
@@ -63,19 +63,23 @@ def nearest(asked: Images, among: Float[Tensor, "others channels height width"])
     return torch.cat([part.values for part in best]).cpu(), torch.cat([part.indices for part in best]).cpu()
 
 
-def excess(which: Int64[Tensor, " asked"], found: Sequence[Group], of: int) -> Estimate:
-    """How much more often the nearest image is a near-duplicate than if all images were nearest equally often.
+def excess(
+    samples: Int64[Tensor, " samples"], held_out: Int64[Tensor, " held_out"], found: Sequence[Group], *, seed: int
+) -> Estimate:
+    """How much more often the training image nearest to a sample is a near-duplicate than that of a held-out image.
+
+    Held-out images are the control: where images are dense, as strokes are, near-duplicates are near to everything.
 
     Args:
-        which: the nearest image of each that was asked about.
-        found: the groups.
-        of: images there are.
+        samples: the nearest training image of every sample.
+        held_out: that of every held-out image.
+        found: the groups among the training images; there is at least one.
+        seed: of the resampling of both.
 
     Example:
-        A tenth of the images are near-duplicates, and half of the samples are nearest to one.
-
-        >>> excess(torch.tensor([0, 1, 5, 6]), [torch.tensor([0, 1])], 20).value
-        5.0
+        >>> both = torch.arange(10)
+        >>> excess(both, both, [torch.tensor([0, 1])], seed=0).value
+        0.0
     """
     members = torch.cat(list(found))
-    return share(int(torch.isin(which, members).sum()), len(which)).over(len(members) / of)
+    return difference(*(torch.isin(nearest, members).double() for nearest in (samples, held_out)), seed=seed)
