@@ -161,7 +161,8 @@ def read_book(shared):
 
 def rendered(folder, executed, kept):
     """The folder of the book's pages, which one of the processes makes."""
+    html = folder / "html"
     with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            pages.render(executed, kept, folder / "html")
-    return folder / "html"
+        if not html.exists():
+            pages.render(executed, kept, html)
+    return html
