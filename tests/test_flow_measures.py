@@ -12,7 +12,7 @@ from lib.measures.intervals import Estimate
 from lib.models.data import Dataset
 from lib.models.flows import Flow
 from lib.models.stochastic import Stochastic
-from lib.protocols import flow_ends, flow_folds, flow_measures
+from lib.protocols import flow_ends, flow_folds, flow_measures, flow_sizes
 from lib.protocols.flow_measures import How, joined
 
 HOW = How(steps=40, pairs=4, solved=2, iterations=60, radii=(0.1, 0.2), time=0.8, seed=0)
@@ -128,9 +128,14 @@ def test_fits_are_measured_and_scored(tmp_path, monkeypatch):
     assert 0 < flow_folds.estimator_share(*drawn, division.held_out()).value < 1
     assert flow_folds.scored(exact, division.held_out(), seed=0).spread.value > 0
     found = flow_measures.of_fit(flows[0][0], division.training_set(images, 0, 0), HOW._replace(steps=12))
+    sides = [(fitted, division.training_set(images, 0, k)) for k, fitted in enumerate(flows[0][:2])]
+    kinds = {
+        "memoriser": lambda train: flow_ends.memoriser(train, NOISE),
+        "learner": lambda train: flow_ends.learner(train, 2, seed=0),
+    }
     ends = {
-        name: [flow_measures.of_end(grid[0][k], flows[0][k], division.training_set(images, 0, k), HOW) for k in (0, 1)]
-        for name, grid in flow_folds.ends(images, division, NOISE, 2).items()
+        name: [flow_measures.of_end(kind(flow_sizes.training(*side)), *side, HOW) for side in sides]
+        for name, kind in kinds.items()
     }
     rows = flow_measures.table({"few": [found, found], "many": [found, found]}, ends)
     assert len(rows) == len(flow_measures.SUMMARIES) + len(flow_measures.WITH_CODES)

@@ -177,14 +177,13 @@ def measure(velocity: Velocity, wide: Velocity, seen: Points, neighbours: Points
     )
 
 
-def walks(fitted: FlowFit, images: Dataset, how: How, shown: int = 12) -> tuple[Points, Points]:
-    """From a training image to its nearest neighbour: along the straight line of codes, and along that of pixels."""
-    train, place = training(fitted, images), next(fitted.model.parameters()).device
-    both = [part[:1].double().to(place) for part in compared(train, train, fitted.spec.noise, how)[:2]]
+def walks(fitted: FlowFit, ends: Points, steps: int, shown: int = 12) -> tuple[Points, Points]:
+    """From one image to another: along the straight line of codes, and along that of pixels, the shortest path."""
+    both = ends.double().to(next(fitted.model.parameters()).device)[:, None]
     model = copy.deepcopy(fitted.model).double()
-    z0, z1 = (encode(model, part, how.steps).z for part in both)
+    z0, z1 = (encode(model, one, steps).z for one in both)
     with torch.no_grad():
-        line = sampler(model, how.steps)(straight(z0, z1, shown)[0])
+        line = sampler(model, steps)(straight(z0, z1, shown)[0])
     return line.cpu(), straight(*both, shown)[0].cpu()
 
 
@@ -202,9 +201,9 @@ def _auc(more: PerSample, less: PerSample) -> float:
 Summary = Callable[[Numbers], float]
 SUMMARIES: dict[str, Summary] = {
     "dip at noise, nats": lambda n: float(n.noise.dip.mean()),
-    "the same without the prior": lambda n: float(n.noise.volume_dip.mean()),
+    "dip at noise without the prior, nats": lambda n: float(n.noise.volume_dip.mean()),
     "decay at noise, nats per unit": lambda n: float(n.noise.decay.nanmean()),
-    "detour of straight lines at noise": lambda n: float(n.noise.detour.mean()),
+    "straight line between noises, over the distance": lambda n: float(n.noise.detour.mean()),
     "error of the search, training": lambda n: float(n.seen.search.nanmean()),
     "error of the search, AUC": lambda n: _auc(n.unseen.search, n.seen.search),
     "local dimension, training": lambda n: float(n.seen.dimension.mean()),
@@ -213,9 +212,9 @@ SUMMARIES: dict[str, Summary] = {
 """Numbers of every flow, by name; an AUC is the probability that a held-out image has more than a training image."""
 WITH_CODES: dict[str, Summary] = {
     "dip between training images, nats": lambda n: float(n.train.dip.mean()),
-    "the same without the prior, training": lambda n: float(n.train.volume_dip.mean()),
+    "dip between training images without the prior, nats": lambda n: float(n.train.volume_dip.mean()),
     "decay at training images, nats per unit": lambda n: float(n.train.decay.nanmean()),
-    "detour of straight lines, training": lambda n: float(n.train.detour.mean()),
+    "straight line between training images, over the distance": lambda n: float(n.train.detour.mean()),
     "shortest path found, over the distance": lambda n: float(n.solved.mean()),
     "largest error of the inverse": lambda n: float(n.inverse.max()),
     "length of the code, AUC": lambda n: _auc(n.code_unseen, n.code_seen),
