@@ -138,5 +138,7 @@ def test_fits_are_measured_and_scored(tmp_path, monkeypatch):
         for name, kind in kinds.items()
     }
     rows = flow_measures.table({"few": [found, found], "many": [found, found]}, ends)
+    assert {len(row) for row in rows} == {6}
+    assert all(0 <= cell.low <= cell.high <= 1 for row in rows if row[0].endswith("AUC") for cell in row[1:5] if cell)
     assert len(rows) == len(flow_measures.SUMMARIES) + len(flow_measures.WITH_CODES)
     assert {row[-1] for row in rows} <= {"yes", "reversed", "not seen", "the ends do not differ", "no control"}

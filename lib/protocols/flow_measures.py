@@ -258,8 +258,10 @@ def table(
     rows = []
     for name, of in {**SUMMARIES, **WITH_CODES}.items():
         closed = name in SUMMARIES
-        cells = [over_models(models, of) for models in learnt.values()]
-        known = [over_models(models, of) if closed else None for models in ends.values()]
+        both = [*learnt.values(), *(ends.values() if closed else ())]
+        cells = [over_models(models, of) for models in both]
+        if name.endswith("AUC"):
+            cells = [cell.within(0.0, 1.0) for cell in cells]
         said = transfers(change(few, many, of), change(*ends.values(), of)) if closed else "no control"
-        rows.append([name, *cells, *known, said])
+        rows.append([name, *cells, *[None] * (len(learnt) + len(ends) - len(both)), said])
     return rows
