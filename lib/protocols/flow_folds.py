@@ -158,7 +158,7 @@ def scored(log_p: ByModel, held_out: Folds, *, seed: int) -> Scored:
         seed: of the null.
     """
     known = ~log_p.isnan().any(0).any(0)
-    rng = rng_from("cpu", seed, NULL)
+    rng = rng_from(log_p.device, seed, NULL)
     rows = []
     for values, without in zip(log_p[:, None, :, known], held_out[:, None, : len(known)][..., known], strict=True):
         seen, unseen = split(values, without)
