@@ -100,6 +100,7 @@ CODE = {
     "numbers to take away, cards, the steps of a lesson": 132,
     "a path to be walked by hand": 40,
     "features, identity, near-duplicates, means and walks": 788,
+    "every measure on flows": 414,
 }
 """lines of lib and notebooks, by what they came for"""
 BOOKS = {
@@ -113,6 +114,7 @@ BOOKS = {
     "flows": 134,
     "answers and canaries": 310,
     "features, identity, near-duplicates, means and walks": 519,
+    "every measure on flows": 137,
 }
 """of these, lines of notebooks"""
 
