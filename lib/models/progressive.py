@@ -161,7 +161,7 @@ class Grower(nn.Module):
 
     def forward(self, z: Float[Tensor, "batch latent"], grown: float | None = None) -> Maps:
         """The images at a growth, by default the largest."""
-        level, share = _level(len(self.blocks) - 1 if grown is None else grown)
+        level, share = _level(float(len(self.blocks) - 1) if grown is None else grown)
         coarse = fine = z[:, :, None, None]
         for block in self.blocks[: level + 1]:
             coarse, fine = fine, block(fine)
@@ -208,7 +208,7 @@ def growth(step: int, steps: int, top: int) -> float:
     return min(level + max(part - 1, 0.0), float(top))
 
 
-def faded(x: Maps, grown: float, top: int) -> Maps:
+def faded(x: Maps, grown: float, top: int) -> Float[Tensor, "batch channels _ _"]:
     """Images of level ``top`` as a discriminator sees them at a growth: smaller, and mixed with still smaller ones."""
     level, share = _level(grown)
     x = avg_pool2d(x, 2 ** (top - level))
@@ -221,7 +221,7 @@ def _level(grown: float) -> tuple[int, float]:
     return level, grown - level + 1
 
 
-def _doubled(x: Maps) -> Maps:
+def _doubled(x: Maps) -> Float[Tensor, "batch channels _ _"]:
     return interpolate(x, scale_factor=2)
 
 
