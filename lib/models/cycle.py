@@ -75,12 +75,12 @@ class Cycle(Spec):
             rows = torch.randint(len(seen.train), (2, self.batch), generator=rng, device=device)
             x, y = (domain[row] for domain, row in zip(domains, rows, strict=True))
             made = forth(x), back(y)
-            fooled = _squared(judges[1](made[0]), 1) + _squared(judges[0](made[1]), 1)
+            fooled = _squared(judges[1](made[0]), 1.0) + _squared(judges[0](made[1]), 1.0)
             returned = l1_loss(back(made[0]), x) + l1_loss(forth(made[1]), y)
             stayed = l1_loss(back(x), x) + l1_loss(forth(y), y)
             descend(fooled + self.cycle * returned + self.identity * stayed, makers, optimizers["makers"])
             judged = [
-                (_squared(judge(real), 1) + _squared(judge(fake.detach()), 0)) / 2
+                (_squared(judge(real), 1.0) + _squared(judge(fake.detach()), 0.0)) / 2
                 for judge, real, fake in zip(judges, (x, y), made[::-1], strict=True)
             ]
             descend(sum(judged), judges, optimizers["judges"])

@@ -123,6 +123,10 @@ def bar(fit: CycleFit, images: Dataset, network: tuple[MLPClassifier, MLPClassif
     return quality.worst(*bars)
 
 
+def _unpaired_again(load: Callable[[], Dataset]) -> Dataset:
+    return unpaired(load())
+
+
 def _lacking(made: np.ndarray, real: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
     """One, and four fifths of the share of real images that are taken for their domain, less that of made ones."""
     return 1 + 0.8 * np.mean(real, axis) - np.mean(made, axis)
