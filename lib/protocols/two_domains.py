@@ -13,7 +13,7 @@ from lib.measures.axes import Images, PerSample
 from lib.measures.intervals import Estimate, difference
 from lib.models.cycle import CycleFit
 from lib.models.data import Dataset
-from lib.models.draws import draw
+from lib.models.draws import sample
 from lib.protocols import frechet, quality
 from lib.protocols.gaps import Sides
 
@@ -76,8 +76,11 @@ def sides(fit: CycleFit, images: Dataset, seed: int) -> tuple[Sides, Sides]:
         fit: the generators.
         images: what they were fitted on, with a test part held out, as from :func:`unpaired`.
         seed: seed of the choice of training images.
+
+    Raises:
+        ValueError: more images are held out than there are training images.
     """
-    seen = images.train[fit.index][draw(len(fit.index), min(len(images.test), len(fit.index)), seed)]
+    seen = images.train[fit.index][sample(len(fit.index), len(images.test), seed, name=images.name, what="images")]
     training, held_out = (errors(fit.makers, pairs) for pairs in (seen, images.test))
     return Sides(training[0], held_out[0]), Sides(training[1], held_out[1])
 
