@@ -150,3 +150,10 @@ def test_images_come_back_better_when_it_has_learnt(tmp_path, single_precision):
     ):
         assert after.mean() < 0.5 * before.mean()
     assert made.losses[-1, 0] < 0.6 * made.losses[0, 0]
+
+
+def test_more_held_out_images_than_training_images_are_refused():
+    images = two_domains.unpaired(dataset())
+    few = CycleFit(SPEC, torch.arange(3), torch.zeros(1, 3), nn.ModuleList([nn.Identity(), nn.Identity()]))
+    with pytest.raises(ValueError, match=r"images must be in 0\.\.3 \(0: all\) for small, got 4"):
+        two_domains.sides(few, images, seed=0)
