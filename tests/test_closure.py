@@ -9,7 +9,7 @@ from lib.models import closure
 from lib.models.closure import ROOT, digest, families, normal, sources
 from lib.models.fit import family_code
 
-FAMILIES = {"convolutional", "flows", "generative", "kfold", "stochastic"}
+FAMILIES = {"convolutional", "cycle", "flows", "generative", "kfold", "progressive", "stochastic"}
 
 
 @pytest.fixture
@@ -119,7 +119,8 @@ def test_what_does_not_make_a_fit_leaves_it_alone(tree, path, edit):
         ("models/convolutional.py", {"convolutional"}),
         ("models/kfold.py", {"kfold"}),
         ("models/autoencoders.py", {"kfold"}),
-        ("models/pyramid.py", {"generative"}),
+        ("models/pyramid.py", {"cycle", "generative", "progressive"}),
+        ("models/generative.py", {"generative", "progressive"}),
         ("models/stochastic.py", {"stochastic"}),
         ("models/ensemble.py", {"kfold", "stochastic"}),
         ("models/networks.py", {"convolutional", "kfold", "stochastic"}),

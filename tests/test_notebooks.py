@@ -62,8 +62,8 @@ PARTS = [
 ]
 
 
-OWN = {"dips_along_paths", "canaries", "known_copiers"}
-"""sections with the fits of another part, see below, with fits of their own, and without fits"""
+OWN = {"dips_along_paths", "canaries", "growing_and_cycles", "known_copiers"}
+"""sections with the fits of another part, see below, with fits of their own (twice), and without fits"""
 
 
 @pytest.mark.parametrize("name", parameters.presets())
