@@ -144,7 +144,9 @@ def first_equal(images: Tensor) -> Int64[Tensor, " images"]:
     """
     values = images.flatten(1).cpu().numpy() + 0.0  # a negative zero is a zero
     places: dict[bytes, int] = {}
-    return torch.tensor([places.setdefault(row.tobytes(), place) for place, row in enumerate(values)], dtype=torch.long)
+    # The rows themselves as keys would take their memory again.
+    keys = (hashlib.sha256(row.tobytes()).digest() for row in values)
+    return torch.tensor([places.setdefault(key, place) for place, key in enumerate(keys)], dtype=torch.long)
 
 
 def _files(place: Path) -> list[Path]:
