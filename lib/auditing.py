@@ -14,14 +14,15 @@ from lib.models import closure, own_images, ranges
 from lib.models.closure import ROOT
 from lib.models.draws import rng_from
 from lib.models.foreign import ForeignError
-from lib.models.foreign_checks import graph_size
+from lib.models.foreign_size import graph_size
 from lib.models.kept import Keeper
 from lib.protocols import audit_demos, audit_words
 from lib.protocols.audit import BATCH, MAXIMUM, audit, searched
-from lib.protocols.audit_decoder import Local, Runs
+from lib.protocols.audit_decoder import Local
 from lib.protocols.audit_evidence import encoded
 from lib.protocols.audit_lists import LEAST, ROWS
 from lib.protocols.audit_results import KINDS, Audit, Keep
+from lib.protocols.audit_search import Runs
 from lib.protocols.exchangeable import Sides as Differ
 from lib.study import audit_page, parameters, provenance
 
@@ -111,7 +112,7 @@ def _identity(inputs: Inputs, given: dict) -> dict:
         if (decoder := access.get("decoder")) is not None:
             told["decoder"] = decoder(torch.randn(TRIED, access["latent"], generator=rng_from("cpu", 0, 15)))
         if (encode := access.get("encode")) is not None:
-            told["encode"] = encoded(encode, inputs.train[:TRIED]).mean
+            told["encode"] = encoded(encode, inputs.train[:TRIED])[0]
         if (log_p := access.get("log_p")) is not None:
             answer = log_p(inputs.train[:TRIED])
             told["log_p"] = answer[0] if isinstance(answer, tuple) else answer

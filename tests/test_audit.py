@@ -14,7 +14,15 @@ from lib.measures.intervals import Estimate, share
 from lib.measures.likelihood import log_evidence
 from lib.measures.paths import decay
 from lib.measures.statistics import auc, permutation_p
-from lib.protocols import audit_controls, audit_decoder, audit_evidence, audit_lists, audit_samples, audit_two_sides
+from lib.protocols import (
+    audit_controls,
+    audit_decoder,
+    audit_evidence,
+    audit_lists,
+    audit_samples,
+    audit_search,
+    audit_two_sides,
+)
 from lib.protocols.audit import audit
 from lib.protocols.audit_results import Finding
 from lib.protocols.audit_scores import NAMES, divisions, ranked, scores
@@ -179,6 +187,13 @@ def test_p_of_shams_is_uniform_where_samples_are_as_held_out_images():
     assert kstest(joint - jitter[0], "uniform").pvalue > 1e-3
 
 
+def test_a_test_that_no_exchange_moves_has_no_part_in_the_joint_p():
+    values = torch.randn(1, 30, 5)
+    both = ranked(torch.cat([values, torch.zeros(1, 30, 5)]), torch.arange(5))
+    np.testing.assert_allclose(both.joint, both.p[0])
+    assert ranked(torch.zeros(2, 30, 5), torch.arange(5)).joint.tolist() == [1.0] * 5
+
+
 def test_copycats_are_seen_by_all_tests_and_disturbed_copies_not_by_that_of_near_copies():
     sides, _, members, divided, _ = prepared()
     found = audit_controls.copycats(audit_controls.copied(sides, members, divided, seed=0), sides.labels)
@@ -277,6 +292,17 @@ def test_a_difference_is_found_with_its_sign_and_what_is_missing_is_counted():
         audit_two_sides.finding("x", train[:8], held_out, audit_two_sides.lower, "", unit="", seed=0)
 
 
+def test_what_would_have_been_noticed_is_the_sum_of_both_errors_of_a_normal_test():
+    sides = torch.from_numpy(rng_of(3).standard_normal((2, 200)))
+    found = audit_two_sides.finding("x", *sides, audit_two_sides.lower, "", unit="", seed=0)
+    assert found.noticed == pytest.approx(2 * 1.645 * (2 / 200) ** 0.5, rel=0.12)
+    ratio = audit_two_sides.finding("x", *sides.exp(), audit_two_sides.gap, "", unit="", seed=0)
+    assert 0 < ratio.noticed < 1
+    shifted = audit_two_sides.finding("x", sides[0].exp() * (1 - ratio.noticed), sides[1].exp(), audit_two_sides.gap, "",
+                                      unit="", seed=0)  # fmt: skip
+    assert shifted.p < 0.05
+
+
 # a decoder
 
 
@@ -293,14 +319,14 @@ def test_what_is_about_latents_is_that_of_the_measures_and_nan_where_the_rank_is
 
 
 def test_a_point_whose_jacobian_is_not_finite_does_not_end_the_batch():
-    found = audit_decoder.spectra(lambda z: torch.cat([z.sqrt(), z], 1), torch.tensor([[1.0], [0.0], [4.0]]))
+    found = audit_decoder.systems(lambda z: torch.cat([z.sqrt(), z], 1), torch.tensor([[1.0], [0.0], [4.0]]))[0]
     assert found.isnan()[:, 0].tolist() == [False, True, False]
 
 
 def test_a_search_that_ends_where_it_starts_is_undecided_and_a_line_is_decided():
     line = searched(lambda z: z[..., None, None] * torch.ones(1, 1, 2, 2), torch.rand(10, 1, 2, 2), 1)
     assert line.decided
-    assert line.steps == audit_decoder.STEPS[0]
+    assert line.steps == audit_search.STEPS[0]
 
     def waves(z):
         return (z * torch.tensor([40.0, 97.0, 151.0, 211.0])).sin().view(-1, 1, 2, 2)
@@ -309,7 +335,7 @@ def test_a_search_that_ends_where_it_starts_is_undecided_and_a_line_is_decided()
 
 
 def searched(decoder, images, latent, batch=500):
-    return audit_decoder.search(decoder, images, latent, seed=0, batch=batch, keep=lambda _, make: make())
+    return audit_search.search(decoder, images, latent, seed=0, batch=batch, keep=lambda _, make: make())
 
 
 def test_the_batch_bounds_what_a_decoder_makes_and_changes_no_number():

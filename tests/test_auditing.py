@@ -99,7 +99,7 @@ def test_the_sentences_say_what_was_found_what_was_not_tested_and_how_sure(copyc
     assert "100 % [92.9, 100] of the samples are nearer to a training image" in found
     assert "training images are named at a false discovery rate of 5 %" in found
     assert "not tested: decoder, encoder, log p and several models (none was given)" in tested
-    assert re.search(r"would have seen [\d.]+ % of exact copies", sure)
+    assert re.search(r"in 95 % of trials if they were [\d.]+ % of the samples \(exact\)", sure)
     assert re.search(r"flagged in [\d.]+ % \[[\d.]+, [\d.]+\] of 20 shams", sure)
     assert not re.search("memori[sz]ed", " ".join(copycat[2]["sentences"]))
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.func import jvp, vmap
 
 from lib.measures.jacobian import FORWARD_MODE
@@ -122,26 +121,6 @@ def check_function(
     if len(x) > 1 and bool((output == output[:1]).all()):
         return (f"the function gives the same for all of {len(x)} images",)
     return ()
-
-
-def graph_size(call: Callable, z: Float[Tensor, "1 latent"]) -> int:
-    """The bytes that a decoder keeps for the gradient of one image, its weights aside.
-
-    Example:
-        >>> graph_size(lambda z: z.exp().sin(), torch.zeros(1, 100))
-        800
-    """
-
-    def kept(rows: int) -> int:
-        sizes: list[int] = []
-        with (
-            torch.enable_grad(),
-            saved_tensors_hooks(lambda saved: sizes.append(saved.nbytes) or saved, lambda kept: kept),
-        ):
-            call(z.expand(rows, -1).clone().requires_grad_())
-        return sum(sizes)
-
-    return kept(2) - kept(1)
 
 
 def modules(model: object, seen: set[int] | None = None) -> list[nn.Module]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from lib.measures.axes import Decoder, Images, Latents
 from lib.measures.nearest import comparable
 from lib.models.draws import rng_from
-from lib.protocols import audit_decoder, audit_evidence, audit_lists, audit_models, audit_samples
+from lib.protocols import audit_decoder, audit_evidence, audit_lists, audit_models, audit_samples, audit_search
 from lib.protocols.audit_lists import Sides
 from lib.protocols.audit_models import LogP, Trained
 from lib.protocols.audit_results import Audit, Counts, Finding, Keep, Limit, PerImage, Pictures, Section
@@ -32,8 +32,8 @@ DRAWN = 1000
 """samples that are drawn from a decoder, or as many as there are images of a side"""
 SHOWN = 8
 """most suspicious images that are shown, and as many least suspicious"""
-FEWEST = 25
-COST = 200_000_000
+FEWEST = 16
+COST = 100_000_000
 """numbers of the Jacobians of the images of a side that are searched for"""
 BATCH = 500
 FAILURES = (ValueError, TypeError, RuntimeError, FloatingPointError, AttributeError, IndexError)
@@ -129,7 +129,7 @@ def audit(
     sections = {"samples": section, **_models(access, sides, dimension, seed, kept)}
     pictures = found and kept("pictures", lambda: _pictures(found, access, (train, held_out), maximum, seed))
     counts = _counts(train, held_out, access, sides, maximum)
-    notes = [*map(_sentence, exchangeable.notes), *notes]
+    notes = [*(f"{text[:1].upper()}{text[1:]}." for text in exchangeable.notes), *notes]
     return Audit(counts, sections, limits, found, pictures, notes, seed, exchangeable)
 
 
@@ -142,10 +142,6 @@ def _said_and(keep: Keep | None, progress: Progress | None) -> Keep:
         return make() if keep is None else keep(name, make)
 
     return kept
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _with_samples(access: Access, sides: Sides, train: Images, seed: int) -> tuple[Access, list[str]]:
@@ -213,7 +209,7 @@ def searched(latent: int, pixels: int) -> int:
 
     Example:
         >>> searched(16, 784), searched(512, 64 * 64 * 3)
-        (200, 31)
+        (200, 16)
     """
     return max(FEWEST, min(SEARCHED, COST // (latent * pixels)))
 
@@ -242,7 +238,7 @@ def _pictures(found: PerImage, access: Access, given: tuple[Tensor, Tensor], max
     if access.decoder is not None and access.search:
         with suppress(*FAILURES), torch.no_grad():
             options = {"seed": seed, "batch": access.batch, "keep": lambda _, make: make()}
-            latents = audit_decoder.search(access.decoder, training, access.latent, **options).z
+            latents = audit_search.search(access.decoder, training, access.latent, **options).z
             made = access.decoder(latents).to(training)
     compared = _some(access.samples, maximum, seed)
     return Pictures(rows, training, made, compared[found.sample[rows]], given[1][found.held_out[rows]])

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -25,16 +24,8 @@ HeldOut = Float[Tensor, "held_out channels height width"]
 Answer = Callable[[Tensor], Tensor | Distribution | tuple]
 
 
-class Codes(NamedTuple):
-    """What an encoder says of images."""
-
-    mean: Latents
-    posterior: bool
-    """whether it gives distributions"""
-
-
-def encoded(encode: Answer, x: Images) -> Codes:
-    """The codes of images: an encoder gives codes, a distribution, or a tuple of means and more.
+def encoded(encode: Answer, x: Images) -> tuple[Latents, bool]:
+    """The codes of images, and whether an encoder gives distributions: else codes, or a tuple of means and more.
 
     Raises:
         ValueError: codes that are not ``[batch, latent]``.
@@ -48,7 +39,7 @@ def encoded(encode: Answer, x: Images) -> Codes:
     mean = torch.cat(parts)
     if mean.ndim != 2 or len(mean) != len(x):
         raise ValueError(f"the encoder gives {list(mean.shape)} for {len(x)} images; expected [images, latent]")
-    return Codes(mean, posterior)
+    return mean, posterior
 
 
 def encoder(
@@ -67,8 +58,8 @@ def encoder(
     """
     both, split = torch.cat([train, held_out]), len(train)
     with torch.no_grad():
-        found = encoded(encode, both) if codes is None else Codes(codes, False)
-        made = torch.cat([decoder(z) for z in found.mean.split(BATCH)])
+        z, posterior = encoded(encode, both) if codes is None else (codes, False)
+        made = torch.cat([decoder(part) for part in z.split(BATCH)])
     error = (made - both).flatten(1).square().mean(1)
     reads = (
         "By what share the median reconstruction error of the training images is below that of the held-out images. "
@@ -78,7 +69,7 @@ def encoder(
     sides = error[:split], error[split:]
     listed = [finding("reconstruction gap", *sides, gap, reads, unit="share", seed=seed, copycat=copycat)]
     notes = ["There are codes and no distribution of them, so that there is no evidence."]
-    if found.posterior:
+    if posterior:
         scale = float(error[split:].mean().sqrt())
         evidence = log_evidence(
             lambda x: _vectors(encode(x)), lambda z: Independent(Normal(decoder(z), scale), both.ndim - 1),

@@ -77,13 +77,20 @@ def finding(
     value = difference(train, held_out, statistic, seed=seed)
     rng = np.random.default_rng([seed, 4])
     test = permutation_test(lambda a, b: float(statistic(a, b)), *sides, draws=EXCHANGES, rng=rng)
-    low, less, middle, more, high = np.quantile(test.null, (0.025, 0.05, 0.5, 0.95, 0.975)).tolist()
+    band = tuple(np.quantile(test.null, (0.025, 0.975)).tolist())
     positive = {} if copycat is None else {copycat[0]: _copied(statistic, _known(copycat[1]), sides[1], seed)}
     control = _control(sides[1], statistic, seed, rule)
     return Finding(
-        name, value, (low, high), test.p.value, "high", reads, control and control._replace(positive=positive), unit,
-        noticed=more + middle - less,
+        name, value, band, test.p.value, "high", reads, control and control._replace(positive=positive), unit,
+        noticed=_noticed(test.null, statistic is gap),
     )  # fmt: skip
+
+
+def _noticed(null: np.ndarray, ratio: bool) -> float:
+    """A value that would be seen in 95 % of cases, if an effect moves the whole null; of a gap, on a scale of logs."""
+    less, middle, more = np.quantile(-np.log1p(-null) if ratio else null, (0.05, 0.5, 0.95))
+    value = more + middle - less
+    return float(-np.expm1(-value) if ratio else value)
 
 
 def _copied(statistic: Statistic, copied: np.ndarray, held_out: np.ndarray, seed: int) -> float:

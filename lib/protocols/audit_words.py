@@ -111,8 +111,10 @@ def _sure(audit: Audit) -> str:
     planted = audit.told("decoder").limit
     if planted is None:
         return _sure_of_samples(audit)
-    share = "not even all of them" if planted.share is None else f"{_percent(planted.share)} of them"
-    told = f"Of training images that were planted in this decoder, {share} would have been seen in 95 % of trials."
+    told = "Training images planted in this decoder would not have been seen in 95 % of trials, not even all."
+    if planted.share is not None:
+        share = _percent(planted.share)
+        told = f"Training images planted in this decoder would have been seen as often if they were {share} of all."
     return f"{_sure_of_samples(audit)} {told}"
 
 
@@ -121,21 +123,22 @@ def _sure_of_samples(audit: Audit) -> str:
     alarms = section.false_alarms
     if not audit.limits or alarms is None:
         return "How little would have been seen is not known, since there were no samples to plant copies in."
-    seen = [
-        f"not even samples that are all {each.kind} copies" if each.share is None else
-        f"{_percent(each.share)} of {each.kind} copies"
-        for each in audit.limits
-    ]  # fmt: skip
+    seen = [f"{_percent(each.share)} of the samples ({each.kind})" for each in audit.limits if each.share is not None]
+    unseen = [each.kind for each in audit.limits if each.share is None]
     few = [each.kind for each in audit.limits if each.share is None or each.share > FEW]
-    rest = f"; too few images or samples to see a small share of {' or '.join(few)} copies" if few else ""
-    return (
-        f"Planted among these samples, the tests would have seen {_and(seen)} in 95 % of trials; held-out images "
-        f"tested against themselves were flagged in {_rate(alarms)} of {alarms.n} shams, where 5 % are due{rest}."
-    )
+    parts = [
+        f"Copies planted among these samples would have been seen in 95 % of trials if they were {_and(seen, 'or')}"
+    ]
+    parts += [f"not even samples that are all {_and(unseen, 'or')} copies would have been seen so often"] * bool(unseen)
+    flagged = f"{_rate(alarms)} of {alarms.n} shams, where 5 % are due"
+    parts.append(f"held-out images tested against themselves were flagged in {flagged}")
+    parts += [f"too few images or samples to see a small share of {_and(few, 'or')} copies"] * bool(few)
+    told = "; ".join(parts[not seen :])
+    return f"{_capital(told)}."
 
 
-def _and(parts: list[str]) -> str:
-    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+def _and(parts: list[str], word: str = "and") -> str:
+    return f"{', '.join(parts[:-1])} {word} {parts[-1]}" if len(parts) > 1 else "".join(parts)
 
 
 def _percent(share: float) -> str:

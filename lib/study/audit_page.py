@@ -157,11 +157,15 @@ def _about(section: Mapping) -> Iterable[str]:
             f"the samples are more suspicious than they are with p = {number(section['added'])}."
         )
     if (limit := section["limit"]) is not None:
-        seen = "not even all of them" if limit["share"] is None else f"{number(100 * limit['share'])} % of them"
+        seen = (
+            "not even if all were"
+            if limit["share"] is None
+            else f"if they were {number(100 * limit['share'])} % of all"
+        )
         yield (
             "Training images were planted in this decoder in rising number: it makes each of them exactly, from the "
-            f"latents that were found for it and from latents about. Of such images, {seen} would have been seen in "
-            f"95 % of {limit['trials']} trials."
+            f"latents that were found for it and from latents about. They would have been seen {seen}, in 95 % of "
+            f"{limit['trials']} trials."
         )
 
 
@@ -177,14 +181,13 @@ def _finding(finding: Mapping) -> dict:
     if finding["noticed"] is not None:
         test += f" {number(finding['noticed'])} or more would have been seen in 95 % of cases."
     if finding["real"] is not None:
-        real, added = (f"{number(part['value'])} [{number(part['low'])}, {number(part['high'])}]" for part in (
-            finding["real"], finding["added"]))  # fmt: skip
+        real, added = _ends(finding["real"]), _ends(finding["added"])
         test += f" Real training images in place of the samples have {real}; the samples add {added}."
     return {
         "name": finding["name"],
         "unit": finding["unit"],
         "n": f"{value['n']:,}{missing}",
-        "value": f"{number(value['value'])} [{number(value['low'])}, {number(value['high'])}]",
+        "value": _ends(value),
         "strip": Markup(audit_drawings.strip(finding["name"], value, null)),
         "chance": f"{band} {test}",
         "reads": finding["reads"],
@@ -207,6 +210,10 @@ def _control(control: Mapping) -> Iterable[dict[str, str]]:
     if control["published"] is not None:
         sham += f" The rule of the literature ({control['rule']}) flags {_rate(control['published'])}."
     yield {"look": "muted", "text": sham}
+
+
+def _ends(value: Mapping) -> str:
+    return f"{number(value['value'])} [{number(value['low'])}, {number(value['high'])}]"
 
 
 def _rate(value: Mapping) -> str:
