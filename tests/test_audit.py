@@ -117,6 +117,17 @@ def test_real_images_of_a_source_of_their_own_show_the_preference_and_the_sample
     assert share(int((np.array(p) <= 0.05).sum()), 40).low <= 0.05
 
 
+def test_blurred_samples_that_prefer_no_side_add_nothing_to_real_images():
+    sides, _, members, divided, _ = prepared(n=60)
+    blurred = audit_lists.lists(0.3 * images(80, 9).flatten(1), sides.points)
+    listed = [Finding(name, Estimate(0.0, 0.0, 0.0, 9), None, 0.5, "high", "") for name in NAMES]
+    found, joint = audit_samples.compared(
+        listed, scores(divided, blurred, members)[:, 0], audit_samples.real(sides, members), 0
+    )
+    assert found[2].added.low > 0
+    assert joint > 0.05
+
+
 def test_a_real_image_is_compared_with_the_others_only():
     sides, _, members, *_ = prepared(n=40)
     own, train = audit_samples.real(sides, members), sides.points[:40]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from lib.measures.intervals import Estimate, number
 from lib.protocols.audit_decoder import UNDECIDED
 from lib.protocols.audit_results import LEVEL, Audit, Control, Finding, Section
+from lib.protocols.audit_samples import PAIRED
 
 FORMAT = 2
 """of the plain data; a change of its fields is another"""
@@ -62,14 +63,14 @@ def _said(section: Section, differ: bool) -> str:
     tested = [each for each in section.findings if each.p is not None]
     if not tested:
         return f"{_capital(section.access)}: no test"
-    most, joint, beyond = min(tested, key=lambda each: each.p), section.joint, "chance explains"
+    most, joint, counted = min(tested, key=lambda each: each.p), section.joint, "all tests together"
+    verdicts = "nothing beyond chance", "more than chance explains"
     if differ and section.added is not None:
-        most, joint, beyond = max(tested, key=lambda each: each.added.low), section.added, "real images would show"
-    more = joint is not None and joint <= LEVEL
-    verdict = (
-        f"more than {beyond}" if more else f"nothing beyond {'chance' if joint == section.joint else 'real images'}"
-    )
-    return f"{_capital(section.access)}: {verdict} (all tests together {p_text(joint)}); {_lead(most, differ)}"
+        paired = [each for each in tested if each.name in PAIRED]
+        most, joint, counted = max(paired, key=lambda each: each.added.low), section.added, "tests of the nearer side"
+        verdicts = "nothing beyond real images", "more than real images would show"
+    verdict = verdicts[joint is not None and joint <= LEVEL]
+    return f"{_capital(section.access)}: {verdict} ({counted} {p_text(joint)}); {_lead(most, differ)}"
 
 
 def _lead(most: Finding, differ: bool) -> str:

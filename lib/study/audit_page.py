@@ -153,8 +153,9 @@ def _about(section: Mapping) -> Iterable[str]:
     """What is said of a section as a whole."""
     if section["added"] is not None:
         yield (
-            "Real training images in place of the samples, each compared with the others: "
-            f"the samples are more suspicious than they are with p = {number(section['added'])}."
+            "Real training images in place of the samples, each compared with the others: the samples prefer the "
+            f"training side by more with p = {number(section['added'])}, by the first two tests. This counts where the "
+            "two sides differ; how near samples come, the other two, depends on their blur as well."
         )
     if (limit := section["limit"]) is not None:
         seen = (
