@@ -119,7 +119,7 @@ def audit(
     duplicates = audit_samples.near_twice(train, held_out)
     sides = audit_lists.sides(train, held_out, maximum, seed=seed)
     access = Access(samples, decoder, latent, encode, log_p, search, forward, missing or {}, batch, codes, models)
-    given = [sides.images[of] for of in (sides.labels, ~sides.labels)]
+    given = sides.images.split(len(sides.train))  # views: the images are large
     exchangeable = kept(
         "whether the two sides differ without any model",
         lambda: compared(*given, rng=np.random.default_rng([seed, 16])),
@@ -179,7 +179,7 @@ def _some(samples: Samples, maximum: int, seed: int) -> Tensor:
 
 def _models(access: Access, sides: Sides, dimension: float, seed: int, keep: Keep) -> dict[str, Section]:
     """The sections of decoder, encoder and log p."""
-    train, held_out = sides.images[sides.labels], sides.images[~sides.labels]
+    train, held_out = sides.images.split(len(sides.train))
     asked = train[:EVALUATED], held_out[:EVALUATED]
     count = searched(access.latent or 1, train[0].numel())
 
