@@ -3,39 +3,30 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import torch
 from torch import Tensor
 
-from lib.models import foreign, own_images, ranges
+from lib.audit_inputs import TESTED, TRIED, Inputs, own
+from lib.measures.intervals import Estimate
+from lib.models import closure, own_images, ranges
 from lib.models.closure import ROOT
 from lib.models.draws import rng_from
 from lib.models.foreign import ForeignError
-from lib.models.foreign_checks import check, check_function
-from lib.models.own_images import OwnImages
+from lib.models.foreign_size import graph_size
+from lib.models.kept import Keeper
 from lib.protocols import audit_demos, audit_words
-from lib.protocols.audit import MAXIMUM, SEARCHED, audit
+from lib.protocols.audit import BATCH, MAXIMUM, audit, searched
+from lib.protocols.audit_decoder import Local
+from lib.protocols.audit_evidence import encoded
 from lib.protocols.audit_lists import LEAST, ROWS
-from lib.protocols.audit_results import Audit
+from lib.protocols.audit_results import KINDS, Audit, Keep
+from lib.protocols.audit_search import Runs
+from lib.protocols.exchangeable import Sides as Differ
 from lib.study import audit_page, parameters, provenance
 
 AUDITS = ROOT / "_build" / "audits"
-TRIED = 256
-"""latents whose images say which range a model makes"""
-
-
-class Inputs(NamedTuple):
-    """What :func:`lib.protocols.audit.audit` takes, and what is to be said of it."""
-
-    title: str
-    train: Tensor
-    held_out: Tensor
-    access: dict
-    """samples, decoder and so on, by the names of its arguments"""
-    notes: list[str]
-    digests: dict[str, str]
 
 
 @click.command("audit")
@@ -47,6 +38,12 @@ class Inputs(NamedTuple):
 @click.option("--encoder", metavar="ADDRESS", help="From images to codes, or to distributions of codes.")
 @click.option("--log-p", metavar="ADDRESS", help="From images to log probabilities in nats.")
 @click.option("--range", type=click.Choice(list(ranges.RANGES)), help="Of what the model makes and takes.")
+@click.option("--models", metavar="FILE.npz", help="Of several models: log_p and trained, both [models, images].")
+@click.option("--codes", metavar="FILE.npz", help="Latents of all images, named train and held_out; no encoder then.")
+@click.option(
+    "--memory", type=click.FloatRange(0.1), default=2.0, show_default=True, help="GiB for a model's gradients."
+)
+@click.option("--batch", type=click.IntRange(1), help="Searches side by side.  [default: as many as --memory allows]")
 @click.option("--out", type=click.Path(path_type=Path), help="The page's folder.  [default: in _build/audits]")
 @click.option("--title", help="Of the page.")
 @click.option("--max-images", type=click.IntRange(LEAST), default=MAXIMUM, show_default=True, help="Of a side.")
@@ -65,115 +62,87 @@ def audit_(**given: object) -> None:
     """
     started = time.monotonic()
     try:
-        inputs = _demo(given) if given["demo"] else _own(given)
+        inputs = _demo(given) if given["demo"] else own(given)
         for note in inputs.notes:
             click.echo(f"note: {note}")
         click.echo(f"expected: about {_expected(inputs, given['max_images'])}")
+        folder = _folder(inputs, given)
+        keeper = Keeper(folder / "kept", _identity(inputs, given), (*KINDS, Estimate, Differ, Runs, Local))
+        options = {"maximum": given["max_images"], "batch": _batch(inputs, given)}
 
         def progress(step: str) -> None:
             click.echo(f"{time.monotonic() - started:5.0f} s  {step}")
 
-        found = audit(inputs.train, inputs.held_out, **inputs.access, maximum=given["max_images"], progress=progress)
+        found = audit(inputs.train, inputs.held_out, **inputs.access, **options, progress=progress, keep=_loud(keeper))
     except (ForeignError, ranges.RangeError, ValueError) as error:
         raise parameters.Refused(str(error)) from error
-    page = _write(found._replace(notes=[*found.notes, *inputs.notes]), inputs, given)
+    page = _write(found._replace(notes=[*found.notes, *inputs.notes]), inputs, folder)
     click.echo("\n" + "\n\n".join(audit_words.sentences(found)))
     click.echo(f"\npage: {page}  ({time.monotonic() - started:.0f} s)")
 
 
+def _loud(keeper: Keeper) -> Keep:
+    """Says what an earlier call has made, and if it is interrupted what the next one need not make."""
+
+    def keep(name: str, make: Callable) -> object:
+        try:
+            part = keeper(name, make)
+        except KeyboardInterrupt:
+            count = len(keeper.made) + len(keeper.read)
+            kept = f"{count} step{' is' if count == 1 else 's are'} kept in {keeper.folder}"
+            click.echo(f"interrupted; {kept}, and the same command goes on from there", err=True)
+            raise SystemExit(130) from None
+        if name in keeper.read:
+            click.echo(f"         kept by an earlier call: {name}")
+        return part
+
+    return keep
+
+
+def _folder(inputs: Inputs, given: dict) -> Path:
+    name = "".join(c if c.isalnum() else "-" for c in inputs.title.lower()).strip("-")[:60]
+    return given["out"] or AUDITS / (given["demo"] or name)
+
+
+def _identity(inputs: Inputs, given: dict) -> dict:
+    """All that numbers depend on: the images, the code, and of the model what it answers."""
+    access, told = inputs.access, {}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        if (decoder := access.get("decoder")) is not None:
+            told["decoder"] = decoder(torch.randn(TRIED, access["latent"], generator=rng_from("cpu", 0, 15)))
+        if (encode := access.get("encode")) is not None:
+            told["encode"] = encoded(encode, inputs.train[:TRIED])[0]
+        if (log_p := access.get("log_p")) is not None:
+            answer = log_p(inputs.train[:TRIED])
+            told["log_p"] = answer[0] if isinstance(answer, tuple) else answer
+    for name in ("samples", "codes", "models"):
+        if access.get(name) is not None:
+            told[name] = access[name] if isinstance(access[name], Tensor) else torch.cat(access[name])
+    told |= {"train": inputs.train, "held_out": inputs.held_out}
+    others = {name: access.get(name) for name in ("latent", "search", "forward", "missing")}
+    code = closure.digest(closure.sources(ROOT / "lib" / "protocols" / "audit.py"))
+    return {
+        "digests": {name: own_images.digest(x) for name, x in told.items()}, "others": others, "code": code,
+        "maximum": given["max_images"], "torch": torch.__version__,
+    }  # fmt: skip
+
+
+def _batch(inputs: Inputs, given: dict) -> int:
+    """How many searches fit into the memory: a step keeps a graph, and what it was made of for a while."""
+    decoder = inputs.access.get("decoder")
+    if given["batch"] or decoder is None or not inputs.access.get("search", True):
+        return given["batch"] or BATCH
+    size = graph_size(decoder, torch.zeros(1, inputs.access["latent"]))
+    return max(1, min(BATCH, int(given["memory"] * 2**30 / (2 * max(size, 1)))))
+
+
 def _demo(given: dict) -> Inputs:
-    own = [name for name in ("train", "held_out", "samples", "model", "encoder", "log_p") if given[name]]
-    if own:
-        raise parameters.Refused(f"--demo has images and a model of its own; leave out --{own[0].replace('_', '-')}")
+    more = [name for name in ("train", "held_out", *TESTED, "encoder", "codes") if given[name]]
+    if more:
+        raise parameters.Refused(f"--demo has images and a model of its own; leave out --{more[0].replace('_', '-')}")
     demo = audit_demos.demo(given["demo"], given["device"])
-    access = {name: getattr(demo, name) for name in ("samples", "decoder", "latent", "encode")}
-    return Inputs(given["title"] or demo.title, demo.train, demo.held_out, access, [], {})
-
-
-def _own(given: dict) -> Inputs:
-    """Read and check everything before anything is measured."""
-    for name in ("train", "held_out"):
-        if not given[name]:
-            raise parameters.Refused(f"--{name.replace('_', '-')} is missing; or see a page with --demo copycat")
-    if not any(given[name] for name in ("samples", "model", "log_p")):
-        raise parameters.Refused("there is nothing to test: give --samples, --model or --log-p")
-    sides = own_images.apart(*(own_images.load(given[name]) for name in ("train", "held_out")))
-    loaded: dict[str, OwnImages] = dict(zip(("train", "held_out"), sides, strict=True))
-    if given["samples"]:
-        loaded["samples"] = own_images.load(given["samples"])
-    notes = [f"{name.replace('_', '-')}: {note}" for name, images in loaded.items() for note in images.notes]
-    train, held_out = (side.x for side in sides)
-    access: dict = {"samples": loaded["samples"].x} if given["samples"] else {}
-    made, more = _model(given, train)
-    notes += more
-    digests = {name: images.digest for name, images in loaded.items()}
-    title = given["title"] or f"An audit of {given['model'] or given['samples'] or given['log_p']}"
-    return Inputs(title, train, held_out, access | made, notes, digests)
-
-
-def _model(given: dict, train: Tensor) -> tuple[dict, list[str]]:
-    """The parts of a model, for images in [0, 1], and what was done to them."""
-    access: dict = {"missing": {}}
-    notes, low, high = [], *ranges.RANGES[given["range"] or "0,1"]
-    if given["model"]:
-        shape = _latent(given["latent"])
-        made = foreign.decoder(given["model"], shape, device=given["device"], shape=tuple(train.shape[1:]))
-        latent = int(torch.Size(shape).numel())
-        able = check(made, latent, train[:8], rng=rng_from("cpu", 0, 14))
-        with torch.no_grad():
-            outputs = made.call(torch.randn(TRIED, latent, generator=rng_from("cpu", 0, 15)).to(given["device"])).cpu()
-        matched = ranges.matched(train, outputs, given["range"])
-        low, high = ranges.RANGES[matched.range]
-        notes += [f"model: {note}" for note in (*made.notes, *able.notes, *matched.notes)]
-        decode = _placed(lambda z: (made.call(z) - low) / (high - low), given["device"])
-        access |= {"decoder": decode, "latent": latent, "forward": able.forward, "search": able.differentiable}
-    seen = low + (high - low) * train[:8]
-    if given["encoder"]:
-        if "latent" not in access:
-            raise parameters.Refused("--encoder needs --model and --latent: its codes are decoded")
-        found = _encoder(given["encoder"], seen, access["latent"], given["device"])
-        access["encode"] = _placed(_asked(found.call, low, high), given["device"])
-        notes += [f"encoder: {note}" for note in found.notes]
-    if given["log_p"]:
-        found = foreign.function(given["log_p"], device=given["device"])
-        notes += [f"log p: {note}" for note in (*found.notes, *check_function(found, seen))]
-        access["log_p"] = _placed(_asked(found.model, low, high), given["device"])
-    return access, notes
-
-
-def _encoder(address: str, images: Tensor, latent: int, device: str) -> foreign.Foreign:
-    """An encoder as a distribution of codes, or as codes if it gives no distribution."""
-    try:
-        return foreign.posterior(address, images, latent, device=device)
-    except ForeignError as error:
-        found = foreign.function(address, device=device)
-        check_function(found, images, latent=latent)
-        return found._replace(notes=(*found.notes, f"taken as codes, since it is no distribution: {error}"))
-
-
-def _asked(model: Callable, low: float, high: float) -> Callable:
-    return lambda x: model(low + (high - low) * x)
-
-
-def _placed(function: Callable, device: str) -> Callable:
-    """A function computed on the device, for tensors that are elsewhere; of distributions, only their input moves."""
-
-    def call(x: Tensor) -> object:
-        made = function(x.to(device))
-        return made.to(x.device) if isinstance(made, Tensor) else made
-
-    return call
-
-
-def _latent(text: str | None) -> tuple[int, ...]:
-    try:
-        sizes = tuple(int(part) for part in (text or "").split(","))
-    except ValueError:
-        sizes = ()
-    if not sizes or min(sizes) < 1:
-        said = "--latent is missing" if text is None else f"--latent {text} is impossible"
-        raise parameters.Refused(f"{said}; accepted: the number of latents, or their shape, such as 100,1,1")
-    return sizes
+    return Inputs(given["title"] or demo.title, demo.train, demo.held_out, demo.access, [], {})
 
 
 def _expected(inputs: Inputs, maximum: int) -> str:
@@ -187,7 +156,7 @@ def _expected(inputs: Inputs, maximum: int) -> str:
     blocks = 2 * (6 * count + 6000) / ROWS
     seconds = 2 * blocks * (time.perf_counter() - started) + 0.012 * count + 5
     if (decoder := inputs.access.get("decoder")) is not None:
-        z = torch.zeros(2 * min(count, SEARCHED), inputs.access["latent"])
+        z = torch.zeros(2 * min(count, searched(inputs.access["latent"], block.shape[1])), inputs.access["latent"])
         decoder(z)
         started = time.perf_counter()
         decoder(z)
@@ -195,9 +164,7 @@ def _expected(inputs: Inputs, maximum: int) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{max(10, 10 * round(seconds / 10)):.0f} seconds"
 
 
-def _write(found: Audit, inputs: Inputs, given: dict) -> Path:
-    name = "".join(c if c.isalnum() else "-" for c in inputs.title.lower()).strip("-")[:60]
-    folder = given["out"] or AUDITS / (given["demo"] or name)
+def _write(found: Audit, inputs: Inputs, folder: Path) -> Path:
     report = audit_words.plain(found) | {"inputs": inputs.digests}
     rows = _rows(found)
     half = len(rows) // 2

@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import affine
+from conftest import affine, counted
 from scipy.stats import kstest
-from torch import nn
 from torch.distributions import Independent, Normal
 
 from lib.measures import copying, three_sample
@@ -15,7 +14,15 @@ from lib.measures.intervals import Estimate, share
 from lib.measures.likelihood import log_evidence
 from lib.measures.paths import decay
 from lib.measures.statistics import auc, permutation_p
-from lib.protocols import audit_controls, audit_decoder, audit_evidence, audit_lists, audit_samples, audit_two_sides
+from lib.protocols import (
+    audit_controls,
+    audit_decoder,
+    audit_evidence,
+    audit_lists,
+    audit_samples,
+    audit_search,
+    audit_two_sides,
+)
 from lib.protocols.audit import audit
 from lib.protocols.audit_results import Finding
 from lib.protocols.audit_scores import NAMES, divisions, ranked, scores
@@ -93,6 +100,48 @@ def test_too_few_images_are_refused_with_their_number():
 # the tests of samples
 
 
+def test_real_images_of_a_source_of_their_own_show_the_preference_and_the_samples_of_that_source_add_nothing():
+    p, preferred = [], []
+    for seed in range(40):
+        train, samples = images(60, [seed, 0]) + 0.5, images(60, [seed, 2]) + 0.5
+        sides = audit_lists.sides(train, images(60, [seed, 1]), 60, seed=seed)
+        members = audit_lists.lists(sides.points, sides.points, own=torch.arange(120))
+        divided = divisions(sides.labels, 1, rng=rng_of(seed, 3))
+        scored = scores(divided, audit_lists.lists(samples.flatten(1), sides.points), members)
+        own = audit_samples.real(sides, members)
+        listed = [Finding(name, Estimate(0.0, 0.0, 0.0, 9), None, 0.5, "high", "") for name in NAMES]
+        found, joint = audit_samples.compared(listed, scored[:, 0], own, seed)
+        p.append(joint)
+        preferred.append(found[0].real.value)
+    assert np.mean(preferred) > 0.55
+    assert share(int((np.array(p) <= 0.05).sum()), 40).low <= 0.05
+
+
+def test_blurred_samples_that_prefer_no_side_add_nothing_to_real_images():
+    sides, _, members, divided, _ = prepared(n=60)
+    blurred = audit_lists.lists(0.3 * images(80, 9).flatten(1), sides.points)
+    listed = [Finding(name, Estimate(0.0, 0.0, 0.0, 9), None, 0.5, "high", "") for name in NAMES]
+    found, joint = audit_samples.compared(
+        listed, scores(divided, blurred, members)[:, 0], audit_samples.real(sides, members), 0
+    )
+    assert found[2].added.low > 0
+    assert joint > 0.05
+
+
+def test_a_real_image_is_compared_with_the_others_only():
+    sides, _, members, *_ = prepared(n=40)
+    own, train = audit_samples.real(sides, members), sides.points[:40]
+    for row in (0, 17):
+        kept = torch.arange(40) != row
+        rest = torch.cat([train[kept], sides.points[40:]])
+        alone = audit_lists.lists(train[row : row + 1], rest)
+        others = audit_lists.lists(rest, rest, own=torch.arange(79))
+        expected = scores((torch.arange(79) < 39)[None], alone, others)[:, 0, 0]
+        exact = torch.tensor([0, 1, 3])  # of C_T, the others are compared with all training images
+        torch.testing.assert_close(own[exact, row], expected[exact])
+        torch.testing.assert_close(own[2, row], expected[2], atol=2 / 40, rtol=0)
+
+
 def test_scores_are_the_measures_of_the_true_division():
     sides, made, _, _, scored = prepared()
     train, held_out = sides.points[sides.labels], sides.points[~sides.labels]
@@ -147,6 +196,13 @@ def test_p_of_shams_is_uniform_where_samples_are_as_held_out_images():
     for row in (0, 2, 3):
         assert kstest(p[row] - jitter[row], "uniform").pvalue > 1e-3, NAMES[row]
     assert kstest(joint - jitter[0], "uniform").pvalue > 1e-3
+
+
+def test_a_test_that_no_exchange_moves_has_no_part_in_the_joint_p():
+    values = torch.randn(1, 30, 5)
+    both = ranked(torch.cat([values, torch.zeros(1, 30, 5)]), torch.arange(5))
+    np.testing.assert_allclose(both.joint, both.p[0])
+    assert ranked(torch.zeros(2, 30, 5), torch.arange(5)).joint.tolist() == [1.0] * 5
 
 
 def test_copycats_are_seen_by_all_tests_and_disturbed_copies_not_by_that_of_near_copies():
@@ -247,6 +303,17 @@ def test_a_difference_is_found_with_its_sign_and_what_is_missing_is_counted():
         audit_two_sides.finding("x", train[:8], held_out, audit_two_sides.lower, "", unit="", seed=0)
 
 
+def test_what_would_have_been_noticed_is_the_sum_of_both_errors_of_a_normal_test():
+    sides = torch.from_numpy(rng_of(3).standard_normal((2, 200)))
+    found = audit_two_sides.finding("x", *sides, audit_two_sides.lower, "", unit="", seed=0)
+    assert found.noticed == pytest.approx(2 * 1.645 * (2 / 200) ** 0.5, rel=0.12)
+    ratio = audit_two_sides.finding("x", *sides.exp(), audit_two_sides.gap, "", unit="", seed=0)
+    assert 0 < ratio.noticed < 1
+    shifted = audit_two_sides.finding("x", sides[0].exp() * (1 - ratio.noticed), sides[1].exp(), audit_two_sides.gap, "",
+                                      unit="", seed=0)  # fmt: skip
+    assert shifted.p < 0.05
+
+
 # a decoder
 
 
@@ -263,38 +330,41 @@ def test_what_is_about_latents_is_that_of_the_measures_and_nan_where_the_rank_is
 
 
 def test_a_point_whose_jacobian_is_not_finite_does_not_end_the_batch():
-    found = audit_decoder.spectra(lambda z: torch.cat([z.sqrt(), z], 1), torch.tensor([[1.0], [0.0], [4.0]]))
+    found = audit_decoder.systems(lambda z: torch.cat([z.sqrt(), z], 1), torch.tensor([[1.0], [0.0], [4.0]]))[0]
     assert found.isnan()[:, 0].tolist() == [False, True, False]
 
 
 def test_a_search_that_ends_where_it_starts_is_undecided_and_a_line_is_decided():
-    line = audit_decoder.search(
-        lambda z: z[..., None, None] * torch.ones(1, 1, 2, 2),
-        torch.rand(10, 1, 2, 2),
-        1,
-        seed=0,
-        progress=lambda _: None,
-    )
+    line = searched(lambda z: z[..., None, None] * torch.ones(1, 1, 2, 2), torch.rand(10, 1, 2, 2), 1)
     assert line.decided
-    assert line.steps == audit_decoder.STEPS[0]
+    assert line.steps == audit_search.STEPS[0]
 
     def waves(z):
-        return ((40 * z).sin() + z)[..., None, None] * torch.ones(1, 1, 2, 2)
+        return (z * torch.tensor([40.0, 97.0, 151.0, 211.0])).sin().view(-1, 1, 2, 2)
 
-    assert not audit_decoder.search(waves, torch.rand(20, 1, 2, 2), 1, seed=0, progress=lambda _: None).decided
+    assert not searched(waves, torch.rand(20, 1, 2, 2), 1).decided
 
 
-class Remembers(nn.Module):
-    """Its training images near their own latents, and between them their mean."""
+def searched(decoder, images, latent, batch=500):
+    return audit_search.search(decoder, images, latent, seed=0, batch=batch, keep=lambda _, make: make())
 
-    def __init__(self, train, latent=2):
-        super().__init__()
-        self.train_images = train
-        self.centres = torch.randn(len(train), latent, generator=torch.Generator().manual_seed(1))
 
-    def forward(self, z):
-        near = torch.softmax(-8 * torch.cdist(z, self.centres).square(), 1)
-        return torch.einsum("bn,nchw->bchw", near, self.train_images)
+def test_the_batch_bounds_what_a_decoder_makes_and_changes_no_number():
+    decoder, _ = affine(4, 2)
+    y = images(30, 0)
+    counting, counts = counted(lambda z: decoder(z).view(-1, 1, 2, 2))
+    few, all_ = (searched(counting, y, 2, batch) for batch in (7, 500))
+    torch.testing.assert_close(few.error, all_.error)
+    assert max(counts) == 60
+    counts.clear()
+    searched(counting, y, 2, 7)
+    assert max(counts) == 7
+
+
+def folded(z):
+    """A decoder with many minima, and an operator that forward mode does not know."""
+    waves = z @ torch.tensor([[40.0, 97.0, 151.0, 211.0], [61.0, 103.0, 29.0, 170.0]])
+    return (waves.sin() + 0 * torch.cdist(z, torch.ones(1, 2))).view(-1, 1, 2, 2)
 
 
 def test_a_decoder_of_the_principal_components_of_its_few_images_is_seen_and_its_samples_are_drawn():
@@ -313,7 +383,7 @@ def test_a_decoder_of_the_principal_components_of_its_few_images_is_seen_and_its
 
 def test_a_decoder_that_cannot_be_searched_is_undecided_and_keeps_what_could_be_measured():
     train, held_out = images(20, 0), images(20, 1)
-    found = audit(train, held_out, decoder=Remembers(train), latent=2).sections["decoder"]
+    found = audit(train, held_out, decoder=folded, latent=2).sections["decoder"]
     assert found.findings[0].name == "recovery gap (undecided)"
     assert found.notes[0].startswith("Undecided: the search is what is measured")
     assert "not measured: Trying to use forward AD with _cdist_forward" in found.notes[-1]
@@ -386,6 +456,7 @@ def test_what_was_not_given_is_skipped_with_a_reason(copycat):
         "decoder": "none was given",
         "encoder": "none was given",
         "log p": "none was given",
+        "several models": "none was given",
     }
     alone = audit(images(20, 0), images(20, 1), samples=images(20, 2), encode=lambda x: x.flatten(1))
     assert alone.sections["encoder"].skipped == "it needs a decoder"

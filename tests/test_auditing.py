@@ -14,7 +14,7 @@ from lib import auditing
 from lib.__main__ import main
 from lib.measures.intervals import Estimate
 from lib.models.closure import ROOT
-from lib.protocols import audit_demos, audit_words
+from lib.protocols import audit_demos, audit_samples, audit_words
 from lib.protocols.audit import audit
 from lib.protocols.audit_demos import Demo
 from lib.study import audit_drawings, audit_page, parameters
@@ -98,8 +98,8 @@ def test_the_sentences_say_what_was_found_what_was_not_tested_and_how_sure(copyc
     assert "more than chance explains (all tests together p = 0.005)" in found
     assert "100 % [92.9, 100] of the samples are nearer to a training image" in found
     assert "training images are named at a false discovery rate of 5 %" in found
-    assert "not tested: decoder, encoder and log p (none was given)" in tested
-    assert re.search(r"would have seen [\d.]+ % of exact copies", sure)
+    assert "not tested: decoder, encoder, log p and several models (none was given)" in tested
+    assert re.search(r"in 95 % of trials if they were [\d.]+ % of the samples \(exact\)", sure)
     assert re.search(r"flagged in [\d.]+ % \[[\d.]+, [\d.]+\] of 20 shams", sure)
     assert not re.search("memori[sz]ed", " ".join(copycat[2]["sentences"]))
 
@@ -157,7 +157,7 @@ def test_a_model_of_a_files_own_is_measured_by_all_its_parts(given, tmp_path):
     report = json.loads((tmp_path / "report.json").read_text())
     assert {section["access"]: section["skipped"] for section in report["sections"]} == dict.fromkeys(
         ("samples", "decoder", "encoder", "log p"), ""
-    )
+    ) | {"several models": "none was given"}
     assert any("range -1,1" in note for note in report["notes"])
     assert report["counts"]["samples"] == 1000
 
@@ -168,8 +168,50 @@ def test_a_decoder_without_gradients_gives_samples_and_says_so(given, tmp_path):
     assert "not tested: decoder (no gradients reach its latents" in result.output
 
 
+def test_an_audit_that_was_interrupted_goes_on_and_ends_as_if_it_had_not_been(given, copycat, tmp_path, monkeypatch):
+    more = ["--samples", str(given / "samples.npy"), "--title", "A <b>copycat</b>"]
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audit_samples, "per_image", stop)
+        first = asked(given, tmp_path, *more)
+    assert first.exit_code == 130
+    assert (
+        f"interrupted; 1 step is kept in {tmp_path / 'kept'}, and the same command goes on from there" in first.output
+    )
+    assert not (tmp_path / "index.html").exists()
+    second = asked(given, tmp_path, *more)
+    assert second.output.count("kept by an earlier call") == 1
+    assert json.loads((tmp_path / "report.json").read_text()) == copycat[2]
+    third = asked(given, tmp_path, *more)
+    assert third.output.count("kept by an earlier call") == 3
+    assert "four tests" not in third.output
+    assert (tmp_path / "per_image.csv").read_text() == (copycat[0] / "per_image.csv").read_text()
+    other = asked(given, tmp_path, *more, "--max-images", "30")
+    assert "kept by an earlier call" not in other.output
+
+
+def test_latents_and_several_models_are_taken_from_archives(given, tmp_path):
+    rng = np.random.default_rng(0)
+    codes = {name: rng.standard_normal((60, 3), dtype=np.float32) for name in ("train", "held_out")}
+    np.savez(tmp_path / "codes.npz", **codes)
+    trained = np.stack([rng.permutation(6) < 3 for _ in range(40)], 1)
+    np.savez(tmp_path / "models.npz", log_p=rng.standard_normal((6, 40)) + 3 * trained, trained=trained)
+    more = ["--model", f"{given / 'my_model.py'}:rounded", "--latent", "3", "--codes", str(tmp_path / "codes.npz")]
+    result = asked(given, tmp_path / "out", *more, "--models", str(tmp_path / "models.npz"))
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    found = {section["access"]: section for section in report["sections"]}
+    assert "no distribution of them" in found["encoder"]["notes"][0]
+    assert [each["name"] for each in found["several models"]["findings"]] == ["K-fold score", "membership attack"]
+    assert "models know what they were trained with" in report["sentences"][0]
+    assert "Several models" in (tmp_path / "out" / "index.html").read_text()
+
+
 REFUSED = {
-    "nothing to test": ([], "nothing to test: give --samples, --model or --log-p"),
+    "nothing to test": ([], "nothing to test: give --samples, --model, --log-p or --models"),
     "no latent": (["--model", "{}/my_model.py:decoder"], "--latent is missing"),
     "impossible latent": (["--model", "{}/my_model.py:decoder", "--latent", "-3"], "--latent -3 is impossible"),
     "another latent": (["--model", "{}/my_model.py:decoder", "--latent", "4"], "does not take latents"),
@@ -181,6 +223,8 @@ REFUSED = {
         ["--model", "{}/my_model.py:decoder", "--latent", "3", "--encoder", "{}/my_model.py:log_p"],
         "expected [8, 3], codes",
     ),
+    "codes of no model": (["--samples", "{}/samples.npy", "--codes", "{}/samples.npy"], "--codes needs --model"),
+    "an array for several models": (["--models", "{}/samples.npy"], "accepted: .npz with log_p and trained"),
     "three samples": (["--samples", "{}/three.npy"], "holds 3 images"),
     "no file": (["--samples", "{}/none.npy"], "is not there"),
     "a demo with images": (["--demo", "innocent"], "leave out --train"),
@@ -215,7 +259,7 @@ def test_without_samples_the_page_has_no_pictures_and_says_why(given, tmp_path):
 def test_the_answers_of_the_demonstrations_are_known(name, monkeypatch):
     monkeypatch.setattr(audit_demos, "COUNT", 150)
     demo = audit_demos.demo(name, "cpu")
-    found = audit(demo.train, demo.held_out, samples=demo.samples)
+    found = audit(demo.train, demo.held_out, **demo.access)
     p = [each.p for each in found.sections["samples"].findings[:4]]
     if name == "copycat":
         assert p == [0.005] * 4
@@ -228,8 +272,10 @@ def test_the_answers_of_the_demonstrations_are_known(name, monkeypatch):
 
 def test_a_demonstration_goes_to_its_folder(monkeypatch, tmp_path):
     monkeypatch.setattr(auditing, "AUDITS", tmp_path)
-    images = torch.rand(3, 30, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setitem(audit_demos.DEMOS, "innocent", lambda device, seed: Demo("Noise", *images))
+    train, held_out, samples = torch.rand(3, 30, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setitem(
+        audit_demos.DEMOS, "innocent", lambda device, seed: Demo("Noise", train, held_out, {"samples": samples})
+    )
     result = CliRunner().invoke(main, ["audit", "--demo", "innocent"])
     assert result.exit_code == 0, result.output
     assert "<title>Noise</title>" in (tmp_path / "innocent" / "index.html").read_text()
@@ -239,7 +285,12 @@ def test_sides_that_differ_are_said_first():
     images = torch.rand(90, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     found = audit(images[:30] * 0.7, images[30:60], samples=images[60:])
     assert found.exchangeable.differ
-    assert audit_words.sentences(found)[0].startswith(audit_words.DIFFER)
+    said = audit_words.sentences(found)[0]
+    assert said.startswith(audit_words.DIFFER)
+    assert re.search(r"(more than|nothing beyond) real images", said)
+    assert re.search(r"where real training images have [\d.]+ %", said)
+    section = found.sections["samples"]
+    assert all(each.real is not None and each.added is not None for each in section.findings[:4])
 
 
 def test_a_strip_keeps_everything_inside():

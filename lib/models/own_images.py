@@ -142,9 +142,11 @@ def first_equal(images: Tensor) -> Int64[Tensor, " images"]:
         >>> first_equal(torch.tensor([[1.0], [2.0], [1.0]]))
         tensor([0, 1, 0])
     """
-    values = images.flatten(1).cpu().numpy() + 0.0  # a negative zero is a zero
+    values = images.flatten(1).cpu().numpy()
     places: dict[bytes, int] = {}
-    return torch.tensor([places.setdefault(row.tobytes(), place) for place, row in enumerate(values)], dtype=torch.long)
+    # The rows themselves as keys would take their memory again.
+    keys = (hashlib.sha256((row + 0.0).tobytes()).digest() for row in values)  # a negative zero is a zero
+    return torch.tensor([places.setdefault(key, place) for place, key in enumerate(keys)], dtype=torch.long)
 
 
 def _files(place: Path) -> list[Path]:

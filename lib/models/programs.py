@@ -27,18 +27,8 @@ TARGET = re.compile(
 ARITHMETIC = {
     *("Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "Max", "Min", "Mod", "Eq", "Ne", "Equality"),
     *("FloorDiv", "ModularIndexing", "PythonMod", "CeilDiv", "CleanDiv", "IntTrueDiv", "FloatTrueDiv", "Identity"),
-    *(
-        "Unequality",
-        "LessThan",
-        "StrictLessThan",
-        "GreaterThan",
-        "StrictGreaterThan",
-        "And",
-        "Or",
-        "Not",
-        "true",
-        "false",
-    ),
+    *("Unequality", "LessThan", "StrictLessThan", "GreaterThan", "StrictGreaterThan", "And", "Or", "Not"),
+    *("true", "false"),
     *("floor", "ceiling", "oo", "int_oo", "positive", "integer", "nonnegative"),
 }
 NODES = (ast.Expression, ast.Call, ast.Name, ast.Load, ast.Constant, ast.keyword, ast.UnaryOp, ast.BinOp, ast.Compare)

@@ -6,6 +6,7 @@ does, says why, and the others go on.
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -13,13 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.measures.axes import Decoder, Images
+from lib.measures.axes import Decoder, Images, Latents
 from lib.measures.nearest import comparable
-from lib.measures.recovery import recover
 from lib.models.draws import rng_from
-from lib.protocols import audit_decoder, audit_evidence, audit_lists, audit_samples
+from lib.protocols import audit_decoder, audit_evidence, audit_lists, audit_models, audit_samples, audit_search
 from lib.protocols.audit_lists import Sides
-from lib.protocols.audit_results import Audit, Counts, Finding, Limit, PerImage, Pictures, Section
+from lib.protocols.audit_models import LogP, Trained
+from lib.protocols.audit_results import Audit, Counts, Finding, Keep, Limit, PerImage, Pictures, Section
 from lib.protocols.exchangeable import sides as compared
 
 MAXIMUM = 5000
@@ -31,6 +32,9 @@ DRAWN = 1000
 """samples that are drawn from a decoder, or as many as there are images of a side"""
 SHOWN = 8
 """most suspicious images that are shown, and as many least suspicious"""
+FEWEST = 16
+COST = 100_000_000
+"""numbers of the Jacobians of the images of a side that are searched for"""
 BATCH = 500
 FAILURES = (ValueError, TypeError, RuntimeError, FloatingPointError, AttributeError, IndexError)
 """what a model from elsewhere may raise"""
@@ -38,6 +42,7 @@ FAILURES = (ValueError, TypeError, RuntimeError, FloatingPointError, AttributeEr
 Progress = Callable[[str], None]
 HeldOut = Float[Tensor, "held_out channels height width"]
 Samples = Float[Tensor, "samples channels height width"]
+HeldOutCodes = Float[Tensor, "held_out latent"]
 
 
 class Access(NamedTuple):
@@ -54,6 +59,12 @@ class Access(NamedTuple):
     """whether the decoder can be differentiated in forward mode"""
     missing: dict[str, str]
     """by kind of access, why it is not there"""
+    batch: int
+    """searches side by side"""
+    codes: tuple[Latents, HeldOutCodes] | None
+    """of training and of held-out images, if they are known"""
+    models: tuple[LogP, Trained] | None
+    """log p of images under several models, and whether these were trained with them"""
 
 
 def audit(
@@ -67,10 +78,14 @@ def audit(
     log_p: Callable | None = None,
     search: bool = True,
     forward: bool = True,
+    codes: tuple[Latents, HeldOutCodes] | None = None,
+    models: tuple[LogP, Trained] | None = None,
     missing: dict[str, str] | None = None,
     seed: int = 0,
     maximum: int = MAXIMUM,
+    batch: int = BATCH,
     progress: Progress | None = None,
+    keep: Keep | None = None,
 ) -> Audit:
     """Measure all that the access allows; without samples, a decoder's are drawn from the standard normal prior.
 
@@ -84,35 +99,49 @@ def audit(
         log_p: images to log probabilities in nats, or to those and their effective sample sizes.
         search: whether gradients reach the decoder's latents.
         forward: whether the decoder can be differentiated in forward mode.
+        codes: latents of all training and of all held-out images, in place of an encoder.
+        models: log p of any images under several models, and whether each model was trained with each image.
         missing: by kind of access, why it is not there, to be said in place of "none was given".
         seed: of everything that is drawn.
         maximum: images of a side, and samples, that are compared.
+        batch: searches side by side, which bounds the memory of their gradients.
         progress: told what is done next.
+        keep: of a name and a function without arguments, its result, from now or from an earlier call. It must depend
+            on all other arguments.
 
     Raises:
         ValueError: images of different shapes or not finite, too few of them, or a decoder without number of latents.
     """
-    say = progress or (lambda _: None)
+    say, kept = progress or (lambda _: None), _said_and(keep, progress)
     if decoder is not None and latent is None:
         raise ValueError("a decoder needs the number of its latents")
     comparable(("training images", train, 1), *[("samples", samples, 2)] * (samples is not None))
     duplicates = audit_samples.near_twice(train, held_out)
     sides = audit_lists.sides(train, held_out, maximum, seed=seed)
-    access = Access(samples, decoder, latent, encode, log_p, search, forward, missing or {})
-    say("whether the two sides differ without any model")
-    given = [sides.images[of] for of in (sides.labels, ~sides.labels)]
-    exchangeable = compared(*given, rng=np.random.default_rng([seed, 16]))
+    access = Access(samples, decoder, latent, encode, log_p, search, forward, missing or {}, batch, codes, models)
+    given = sides.images.split(len(sides.train))  # views: the images are large
+    exchangeable = kept(
+        "whether the two sides differ without any model",
+        lambda: compared(*given, rng=np.random.default_rng([seed, 16])),
+    )
     access, notes = _with_samples(access, sides, train, seed)
-    section, limits, found, dimension = _sampled(access, sides, duplicates, maximum, seed, say)
-    sections = {"samples": section, **_models(access, sides, dimension, seed, say)}
-    pictures = None if found is None else _pictures(found, access, (train, held_out), maximum, seed)
+    section, limits, found, dimension = kept("samples", lambda: _sampled(access, sides, duplicates, maximum, seed, say))
+    sections = {"samples": section, **_models(access, sides, dimension, seed, kept)}
+    pictures = found and kept("pictures", lambda: _pictures(found, access, (train, held_out), maximum, seed))
     counts = _counts(train, held_out, access, sides, maximum)
-    notes = [*map(_sentence, exchangeable.notes), *notes]
+    notes = [*(f"{text[:1].upper()}{text[1:]}." for text in exchangeable.notes), *notes]
     return Audit(counts, sections, limits, found, pictures, notes, seed, exchangeable)
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
+def _said_and(keep: Keep | None, progress: Progress | None) -> Keep:
+    """Says what is made next, and makes or keeps it."""
+
+    def kept(name: str, make: Callable) -> object:
+        if progress is not None:
+            progress(name)
+        return make() if keep is None else keep(name, make)
+
+    return kept
 
 
 def _with_samples(access: Access, sides: Sides, train: Images, seed: int) -> tuple[Access, list[str]]:
@@ -148,35 +177,49 @@ def _some(samples: Samples, maximum: int, seed: int) -> Tensor:
     return samples[chosen.sort().values]
 
 
-def _models(access: Access, sides: Sides, dimension: float, seed: int, say: Progress) -> dict[str, Section]:
+def _models(access: Access, sides: Sides, dimension: float, seed: int, keep: Keep) -> dict[str, Section]:
     """The sections of decoder, encoder and log p."""
-    train, held_out = sides.images[sides.labels], sides.images[~sides.labels]
+    train, held_out = sides.images.split(len(sides.train))
+    asked = train[:EVALUATED], held_out[:EVALUATED]
+    count = searched(access.latent or 1, train[0].numel())
 
     def decoded() -> Section:
-        options = {"seed": seed, "data_dimension": dimension, "forward": access.forward, "progress": say}
-        return audit_decoder.measure(access.decoder, train[:SEARCHED], held_out[:SEARCHED], access.latent, **options)[0]
+        options = {"seed": seed, "data_dimension": dimension, "forward": access.forward, "batch": access.batch}
+        return audit_decoder.measure(
+            access.decoder, train[:count], held_out[:count], access.latent, **options, keep=keep
+        )
 
-    asked = train[:EVALUATED], held_out[:EVALUATED]
+    def encoded() -> Section:
+        rows = sides.train[:EVALUATED], sides.held_out[:EVALUATED]
+        codes = access.codes and torch.cat([of[at] for of, at in zip(access.codes, rows, strict=True)]).to(train)
+        return audit_evidence.encoder(access.encode, access.decoder, *asked, seed=seed, codes=codes)
+
+    coded = access.encode if access.codes is None else access.codes
     wanted = {
         "decoder": (access.decoder if access.search else None, decoded),
-        "encoder": (
-            access.encode if access.decoder is not None else None,
-            lambda: audit_evidence.encoder(access.encode, access.decoder, *asked, seed=seed),
-        ),
+        "encoder": (coded if access.decoder is not None else None, encoded),
         "log p": (access.log_p, lambda: audit_evidence.log_p(access.log_p, *asked, seed=seed)),
+        "several models": (access.models, lambda: audit_models.measure(*access.models, seed=seed)),
     }
-    return {name: _section(name, access, *parts, say) for name, parts in wanted.items()}
+    return {name: _section(name, access, *parts, keep) for name, parts in wanted.items()}
 
 
-def _section(
-    name: str, access: Access, given: Callable | None, measure: Callable[[], Section], say: Progress
-) -> Section:
+def searched(latent: int, pixels: int) -> int:
+    """How many images of a side are searched for: fewer where a Jacobian has many numbers.
+
+    Example:
+        >>> searched(16, 784), searched(512, 64 * 64 * 3)
+        (200, 16)
+    """
+    return max(FEWEST, min(SEARCHED, COST // (latent * pixels)))
+
+
+def _section(name: str, access: Access, given: object, measure: Callable[[], Section], keep: Keep) -> Section:
     if given is None:
         return Section(name, skipped=access.missing.get(name, _reason(name, access)))
-    say(name)
     try:
-        return measure()
-    except FAILURES as error:
+        return keep(name, measure)
+    except FAILURES as error:  # not kept: another call may have more memory
         return Section(name, skipped=f"it failed: {' '.join(str(error).split())}")
 
 
@@ -193,13 +236,10 @@ def _pictures(found: PerImage, access: Access, given: tuple[Tensor, Tensor], max
     training = given[0][found.image[rows]]
     made = None
     if access.decoder is not None and access.search:
-        try:
-            search = {"latent": access.latent, "steps": 150, "scale": audit_decoder.SCALE, "restarts": 2}
-            latents = recover(access.decoder, training, rng=rng_from(training.device, seed, 10), **search).z
-            with torch.no_grad():
-                made = access.decoder(latents).to(training)
-        except FAILURES:
-            made = None
+        with suppress(*FAILURES), torch.no_grad():
+            options = {"seed": seed, "batch": access.batch, "keep": lambda _, make: make()}
+            latents = audit_search.search(access.decoder, training, access.latent, **options).z
+            made = access.decoder(latents).to(training)
     compared = _some(access.samples, maximum, seed)
     return Pictures(rows, training, made, compared[found.sample[rows]], given[1][found.held_out[rows]])
 

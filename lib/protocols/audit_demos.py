@@ -4,16 +4,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Int64
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from lib.measures.axes import Decoder, Images
+from lib.measures.axes import Images
 from lib.measures.transforms import blur
 from lib.models import data
-from lib.models.convolutional import Convolutional
+from lib.models.convolutional import Convolutional, ConvVAEFit
+from lib.models.data import Dataset
 from lib.models.draws import rng_from
 from lib.models.fit import fit
+from lib.models.generative import GeneratorFit
 from lib.protocols.audit_controls import BLUR
 
 COUNT = 1000
@@ -28,10 +30,8 @@ class Demo(NamedTuple):
     title: str
     train: Images
     held_out: Images
-    samples: Images | None = None
-    decoder: Decoder | None = None
-    latent: int | None = None
-    encode: Callable | None = None
+    access: dict
+    """samples, decoder and so on, by the names of its arguments"""
 
 
 def demo(name: str, device: str, *, seed: int = 0) -> Demo:
@@ -51,31 +51,16 @@ def demo(name: str, device: str, *, seed: int = 0) -> Demo:
     return DEMOS[name](device, seed)
 
 
-def _images(counts: list[int], seed: int) -> tuple[Float[Tensor, "n channels height width"], ...]:
-    """Disjoint random parts of the training pool: sides that can be exchanged."""
-    pool = data.load("mnist").train
-    order = torch.randperm(len(pool), generator=rng_from(pool.device, seed, 11))
-    return pool[order[: sum(counts)]].split(counts)
+def autoencoder(fitted: ConvVAEFit, dataset: Dataset, count: int, seed: int, title: str) -> Demo:
+    """A variational autoencoder with images that it was fitted on, and others of the same source.
 
-
-def _copycat(device: str, seed: int) -> Demo:
-    train, held_out = _images([COUNT, COUNT], seed)
-    samples = train[torch.randint(COUNT, (COUNT,), generator=rng_from(train.device, seed, 12))].clone()
-    samples[::2] = blur(BLUR)(samples[::2])
-    return Demo("A copycat of 1,000 digits", train, held_out, samples)
-
-
-def _innocent(device: str, seed: int) -> Demo:
-    return Demo("New digits, as an innocent generator", *_images([COUNT] * 3, seed))
-
-
-def _vae(device: str, seed: int) -> Demo:
-    dataset = data.load("mnist")
-    fitted = fit([Convolutional(FITTED, steps=1500, latent=16, width=8, hidden=128)], dataset, device)[0]
-    others = torch.ones(len(dataset.train), dtype=torch.bool)
-    others[fitted.index] = False
-    left = others.nonzero()[:, 0]
-    held_out = dataset.train[left[torch.randperm(len(left), generator=rng_from(left.device, seed, 13))[:FITTED]]]
+    Args:
+        fitted: the model.
+        dataset: the images of which it has seen some.
+        count: images of a side, at most.
+        seed: of the choice of images.
+        title: of the page.
+    """
 
     def decoder(z: Tensor) -> Tensor:
         return (fitted.model.generate(z) + 1) / 2
@@ -84,8 +69,62 @@ def _vae(device: str, seed: int) -> Demo:
         posterior = fitted.model.encode(2 * x - 1)
         return Independent(Normal(posterior.mean, posterior.stddev, validate_args=False), 1, validate_args=False)
 
-    title = "A variational autoencoder of 100 digits"
-    return Demo(title, dataset.train[fitted.index], held_out, None, decoder, 16, encode)
+    access = {"decoder": decoder, "latent": fitted.spec.latent, "encode": encode}
+    return Demo(title, *_sides(dataset, fitted.index, count, seed), access)
 
 
-DEMOS: dict[str, Callable[[str, int], Demo]] = {"copycat": _copycat, "innocent": _innocent, "vae": _vae}
+def generator(fitted: GeneratorFit, dataset: Dataset, count: int, seed: int, title: str) -> Demo:
+    """A generator with its own prior, from which the samples are drawn; arguments as :func:`autoencoder`."""
+    z = (
+        fitted.prior.mean
+        + torch.randn(COUNT, fitted.spec.latent, generator=rng_from(fitted.prior.mean.device, seed, 20)).to(
+            fitted.prior.mean
+        )
+        @ torch.linalg.cholesky(fitted.prior.covariance_matrix).T
+    )
+    with torch.no_grad():
+        samples = fitted.generator(z).to(dataset.train)
+    access = {"decoder": fitted.generator, "latent": fitted.spec.latent, "samples": samples}
+    return Demo(title, *_sides(dataset, fitted.index, count, seed), access)
+
+
+def copier(dataset: Dataset, count: int, copied: float, seed: int, title: str) -> Demo:
+    """New images, but for a share of them, which are training images, every other one blurred.
+
+    Args:
+        dataset: the images.
+        count: training images, held-out images and samples.
+        copied: the share.
+        seed: of the choice of images.
+        title: of the page.
+    """
+    pool = dataset.train
+    order = torch.randperm(len(pool), generator=rng_from(pool.device, seed, 11))[: 3 * count]
+    train, held_out, samples = pool[order].split(count)
+    some = train[torch.randint(count, (round(copied * count),), generator=rng_from(train.device, seed, 12))].clone()
+    some[::2] = blur(BLUR)(some[::2])
+    return Demo(title, train, held_out, {"samples": torch.cat([some, samples[len(some) :]])})
+
+
+def _sides(dataset: Dataset, index: Int64[Tensor, " seen"], count: int, seed: int) -> tuple[Images, Images]:
+    """Images that a model has seen, and as many of the same pool that it has not."""
+    others = torch.ones(len(dataset.train), dtype=torch.bool)
+    others[index] = False
+    chosen = []
+    for places in (index, others.nonzero()[:, 0]):
+        rng = rng_from(dataset.train.device, seed, 13)
+        chosen.append(dataset.train[places[torch.randperm(len(places), generator=rng)[: min(count, len(index))]]])
+    return chosen[0], chosen[1]
+
+
+def _vae(device: str, seed: int) -> Demo:
+    dataset = data.load("mnist")
+    fitted = fit([Convolutional(FITTED, steps=1500, latent=16, width=8, hidden=128)], dataset, device)[0]
+    return autoencoder(fitted, dataset, FITTED, seed, "A variational autoencoder of 100 digits")
+
+
+DEMOS: dict[str, Callable[[str, int], Demo]] = {
+    "copycat": lambda _, seed: copier(data.load("mnist"), COUNT, 1.0, seed, "A copycat of 1,000 digits"),
+    "innocent": lambda _, seed: copier(data.load("mnist"), COUNT, 0.0, seed, "New digits, as an innocent generator"),
+    "vae": _vae,
+}

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,52 +17,59 @@ from lib.protocols.audit_two_sides import finding, gap, joint, lower
 
 SAMPLES = 64
 """importance samples of each evidence"""
-BATCH = 512
+BATCH = 500
 
+BothCodes = Float[Tensor, "both latent"]
 HeldOut = Float[Tensor, "held_out channels height width"]
 Answer = Callable[[Tensor], Tensor | Distribution | tuple]
 
 
-class Codes(NamedTuple):
-    """What an encoder says of images."""
-
-    mean: Latents
-    posterior: bool
-    """whether it gives distributions"""
-
-
-def codes(encode: Answer, x: Images) -> Codes:
-    """The codes of images: an encoder gives codes, a distribution, or a tuple of means and more.
+def encoded(encode: Answer, x: Images) -> tuple[Latents, bool]:
+    """The codes of images, and whether an encoder gives distributions: else codes, or a tuple of means and more.
 
     Raises:
         ValueError: codes that are not ``[batch, latent]``.
     """
     parts = []
-    for batch in x.split(BATCH):
-        given = encode(batch)
+    for part in x.split(BATCH):
+        given = encode(part)
         posterior = isinstance(given, Distribution)
         first = given.mean if isinstance(given, Distribution) else given[0] if isinstance(given, tuple) else given
         parts.append(first.detach().to(x))
     mean = torch.cat(parts)
     if mean.ndim != 2 or len(mean) != len(x):
         raise ValueError(f"the encoder gives {list(mean.shape)} for {len(x)} images; expected [images, latent]")
-    return Codes(mean, posterior)
+    return mean, posterior
 
 
-def encoder(encode: Answer, decoder: Decoder, train: Images, held_out: HeldOut, *, seed: int) -> Section:
-    """Reconstruction errors of both sides, and their evidence if the encoder gives a distribution."""
+def encoder(
+    encode: Answer | None, decoder: Decoder, train: Images, held_out: HeldOut, *, seed: int,
+    codes: BothCodes | None = None,
+) -> Section:  # fmt: skip
+    """Reconstruction errors of both sides, and their evidence if the encoder gives a distribution.
+
+    Args:
+        encode: from images to codes or their distribution.
+        decoder: from codes to images.
+        train: training images.
+        held_out: held-out images.
+        seed: of exchanges and importance samples.
+        codes: those of training and then of held-out images, in place of an encoder.
+    """
     both, split = torch.cat([train, held_out]), len(train)
-    found = codes(encode, both)
     with torch.no_grad():
-        made = torch.cat([decoder(z) for z in found.mean.split(BATCH)])
+        z, posterior = encoded(encode, both) if codes is None else (codes, False)
+        made = torch.cat([decoder(part) for part in z.split(BATCH)])
     error = (made - both).flatten(1).square().mean(1)
     reads = (
         "By what share the median reconstruction error of the training images is below that of the held-out images. "
         "An encoder that overfits gives this, too, with an innocent decoder."
     )
-    listed = [finding("reconstruction gap", error[:split], error[split:], gap, reads, unit="share", seed=seed)]
-    notes = ["The encoder gives codes and no distribution, so that there is no evidence."]
-    if found.posterior:
+    copycat = ("an encoder and decoder that give training images back", torch.zeros(split))
+    sides = error[:split], error[split:]
+    listed = [finding("reconstruction gap", *sides, gap, reads, unit="share", seed=seed, copycat=copycat)]
+    notes = ["There are codes and no distribution of them, so that there is no evidence."]
+    if posterior:
         scale = float(error[split:].mean().sqrt())
         evidence = log_evidence(
             lambda x: _vectors(encode(x)), lambda z: Independent(Normal(decoder(z), scale), both.ndim - 1),
@@ -88,7 +94,7 @@ def log_p(function: Answer, train: Images, held_out: HeldOut, *, seed: int) -> S
     """Log probabilities of both sides under a model that states them, with effective sample sizes if it gives them."""
     both, split = torch.cat([train, held_out]), len(train)
     with torch.no_grad():
-        answers = [function(batch) for batch in both.split(BATCH)]
+        answers = [function(part) for part in both.split(BATCH)]
     pairs = [given if isinstance(given, tuple) else (given, None) for given in answers]
     values = torch.cat([first.detach().flatten().double() for first, *_ in pairs])
     if len(values) != len(both):
@@ -105,7 +111,10 @@ def _difference(values: Float[Tensor, " images"], split: int, seed: int) -> Find
         "By how many nats the mean log probability of the training images is above that of the held-out images: zero, "
         "give or take the band, without overfitting."
     )
-    return finding("log probability", -values[:split], -values[split:], lower, reads, unit="nats", seed=seed)
+    most = torch.full((split,), -float(values.nan_to_num(-torch.inf).max()))
+    copycat = ("training images as probable as the most probable of all", most)
+    sides = -values[:split], -values[split:]
+    return finding("log probability", *sides, lower, reads, unit="nats", seed=seed, copycat=copycat)
 
 
 def _effective(size: PerSample) -> str:

@@ -1,7 +1,7 @@
 """What an audit gives: findings in sections, limits, and images, each a NamedTuple of plain numbers."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -9,6 +9,8 @@ from torch import Tensor
 from lib.measures.intervals import Estimate
 from lib.protocols.exchangeable import Sides
 
+Keep = Callable[[str, Callable[[], Any]], Any]
+"""makes a part of that name, or has it from an earlier call"""
 LEVEL = 0.05
 """at which a control or a trial counts as flagged"""
 
@@ -17,9 +19,9 @@ class Control(NamedTuple):
     """What a test says where the answer is known."""
 
     positive: dict[str, float]
-    """p of copycats made of the training images, by the kind of their copies"""
-    false_alarms: Estimate
-    """share of shams, held-out images split against themselves, that the test flags at :data:`LEVEL`"""
+    """p of copycats made of the training images, by what they do"""
+    false_alarms: Estimate | None
+    """share of shams, held-out images split against themselves, that the test flags at :data:`LEVEL`, if there are"""
     published: Estimate | None = None
     """the same of the rule that is in the literature, where there is one"""
     rule: str = ""
@@ -27,7 +29,7 @@ class Control(NamedTuple):
 
     @property
     def blind(self) -> list[str]:
-        """The kinds of copies that the test does not flag even where all samples are copies."""
+        """The copycats that the test does not flag."""
         return [kind for kind, p in self.positive.items() if p > LEVEL]
 
 
@@ -47,13 +49,33 @@ class Finding(NamedTuple):
     control: Control | None = None
     unit: str = "share"
     """of the value"""
+    real: Estimate | None = None
+    """the same of real training images in place of the samples, each without itself"""
+    added: Estimate | None = None
+    """by how much the samples are more suspicious than these"""
+    noticed: float | None = None
+    """a difference that would have been seen in 95 % of cases, if it moves all exchanges alike"""
+
+
+class Limit(NamedTuple):
+    """The smallest share of planted copies that is seen in 95 % of trials, by all tests of a section together."""
+
+    kind: str
+    """what was planted: ``exact``, ``blurred`` or ``noised`` copies among samples, or plateaus in a decoder"""
+    share: float | None
+    """of the samples, or of the training images; None if not even all of them are seen so often"""
+    copies: int | None
+    """the same as a number"""
+    trials: int
+    power: Sequence[tuple[float, float]]
+    """shares that were tried, ascending, and how often each was seen"""
 
 
 class Section(NamedTuple):
     """What was measured with one kind of access, or why it was not."""
 
     access: str
-    """``samples``, ``decoder``, ``encoder`` or ``log p``"""
+    """``samples``, ``decoder``, ``encoder``, ``log p`` or ``several models``"""
     findings: Sequence[Finding] = ()
     joint: float | None = None
     """one p for all tests of the section"""
@@ -62,20 +84,10 @@ class Section(NamedTuple):
     notes: Sequence[str] = ()
     false_alarms: Estimate | None = None
     """share of shams that all tests together flag, if that was measured"""
-
-
-class Limit(NamedTuple):
-    """The smallest share of planted copies that is seen in 95 % of trials, all tests of samples together."""
-
-    kind: str
-    """``exact``, ``blurred`` or ``noised``"""
-    share: float | None
-    """of the samples; None if not even samples that are all copies are seen so often"""
-    copies: int | None
-    """the same as a number of samples"""
-    trials: int
-    power: Sequence[tuple[float, float]]
-    """shares that were tried, ascending, and how often each was seen"""
+    added: float | None = None
+    """one p of all tests against real training images in place of the samples"""
+    limit: Limit | None = None
+    """of what was planted in a decoder"""
 
 
 class PerImage(NamedTuple):
@@ -145,6 +157,10 @@ class Audit(NamedTuple):
     def told(self, access: str) -> Section:
         """A section; one that is not there was skipped without a reason."""
         return self.sections.get(access, Section(access))
+
+
+KINDS = (Control, Finding, Limit, Section, PerImage, Pictures)
+"""what parts of an audit are made of, to be kept"""
 
 
 def places(found: Tensor, labels: Tensor, given: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from lib.measures import copying
-from lib.measures.intervals import Estimate, estimate, number, share
+from lib.measures.intervals import Estimate, difference, estimate, number, share
+from lib.measures.statistics import permutation_p
 from lib.models.own_images import first_equal
 from lib.protocols import audit_controls
 from lib.protocols.audit_controls import RULES
@@ -20,6 +21,8 @@ from lib.protocols.audit_scores import NAMES, Scores, divisions, ranked, scores
 from lib.protocols.copy_tests import THIRD
 
 EXCHANGES = 999
+PAIRED = NAMES[:2]
+"""the tests that ask which of the two sides a sample is near to, and not how near it is"""
 Vectors = Float[Tensor, "samples pixels"]
 
 
@@ -67,9 +70,10 @@ def measure(
     }
     progress("each training image")
     images = per_image(sides, members, samples)
-    listed = [*findings(scored, result.p[:, 0], size, controls), duplicates]
+    listed, added = compared(findings(scored, result.p[:, 0], size, controls), scored[:, 0], real(sides, members), seed)
     alarms = share(int((shams.joint <= LEVEL).sum()), len(shams.joint))
-    section = Section("samples", listed, float(result.joint[0]), "", _notes(size, sides), alarms)
+    notes = _notes(size, sides)
+    section = Section("samples", [*listed, duplicates], float(result.joint[0]), "", notes, alarms, added)
     return Measured(section, limits, images, size)
 
 
@@ -97,6 +101,42 @@ def findings(scored: Scores, p: np.ndarray, size: Estimate, controls: dict[str, 
             value, band, side = value.under(lambda part: 1 - part), (1 - band[1], 1 - band[0]), "low"
         found.append(Finding(name, value, band, float(p[row]), side, reads[row], controls[name]))
     return found
+
+
+def real(sides: Sides, members: Lists) -> Float[Tensor, "tests train"]:
+    """The scores of training images in place of samples, each compared with the others: what its source prefers.
+
+    For authenticity, the neighbour of an image is not compared with that image either.
+    """
+    labels = sides.labels
+    own = Lists(members.distance[labels], members.which[labels])
+    found = scores(labels[None], own, members)[:, 0]
+    distance = torch.where(labels[members.which], members.distance, torch.inf)[labels]
+    two = distance.topk(2, largest=False)
+    which = own.which.gather(1, two.indices)
+    nearest, place = which[:, 0], torch.arange(len(which))  # training images come first among the members
+    other = torch.where(which[nearest, 0] == place, two.values[nearest, 1], two.values[nearest, 0])
+    found[3] = (two.values[:, 0] <= other).float()
+    return found
+
+
+def compared(
+    listed: list[Finding], scored: Float[Tensor, "tests samples"], images: Float[Tensor, "tests train"], seed: int
+) -> tuple[list[Finding], float]:
+    """The findings beside those of real images in place of samples, and one p for the tests of :data:`PAIRED`.
+
+    P is the share of exchanges between samples and real images that make the samples as suspicious, times the number of
+    tests. Blurred samples, which are near to everything, are no copies: so only the tests count that compare the sides.
+    """
+    found, p = [], []
+    for each, made, own in zip(listed, scored.double(), images.double(), strict=True):
+        if each.name in PAIRED:
+            rng = np.random.default_rng([seed, 17, len(p)])
+            p.append(permutation_p(lambda a, b: float(a.mean() - b.mean()), made, own, draws=EXCHANGES, rng=rng))
+        flipped = each.suspicious == "low"
+        value = estimate(own).under(lambda part: 1 - part) if flipped else estimate(own)
+        found.append(each._replace(real=value, added=difference(made, own, seed=seed)))
+    return found, min(1.0, len(p) * min(p))
 
 
 def _readings(value: Float[Tensor, " tests"], size: Estimate, count: int) -> list[str]:

@@ -84,7 +84,8 @@ def ranked(statistics: Statistics, true: Tensor) -> Tested:
         true: which division is the true one, for each trial.
     """
     spread = statistics.std(1, keepdim=True)
-    scaled = (statistics - statistics.mean(1, keepdim=True)) / torch.where(spread > 1e-9, spread, torch.inf)
+    scaled = (statistics - statistics.mean(1, keepdim=True)) / spread
+    scaled = torch.where(spread > 1e-9, scaled, -torch.inf)  # what no exchange moves is never the largest
     return Tested(_rank(statistics, true, 1e-6).numpy(), _rank(scaled.amax(0)[None], true, 1e-4)[0].numpy())
 
 

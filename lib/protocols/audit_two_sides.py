@@ -10,17 +10,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lib.measures.intervals import difference, share
-from lib.measures.statistics import permutation_test
+from lib.measures.statistics import permutation_p, permutation_test
 from lib.protocols.audit_results import LEVEL, Control, Finding
 
 EXCHANGES = 999
 SHAMS = 200
 SHAM_EXCHANGES = 99
+FLOOR = 1e-12
+"""errors below count as this much: those of copies may be zero"""
 LEAST = 8
 """images with a number that a side must have"""
 
 PerImage = Float[Tensor, " images"]
 PerOther = Float[Tensor, " others"]
+PerCopy = Float[Tensor, " copies"]
 Statistic = Callable[..., np.ndarray | np.floating]
 """of arrays of training and of held-out numbers, along an axis: large where training images differ as suspected"""
 
@@ -32,7 +35,8 @@ def gap(train: np.ndarray, held_out: np.ndarray, axis: int = -1) -> np.ndarray |
         >>> float(gap(np.array([1.0, 2.0, 3.0]), np.array([4.0, 4.0])))
         0.5
     """
-    return 1 - np.median(train, axis) / np.median(held_out, axis)
+    first, second = (np.maximum(np.median(side, axis), FLOOR) for side in (train, held_out))
+    return 1 - first / second
 
 
 def lower(train: np.ndarray, held_out: np.ndarray, axis: int = -1) -> np.ndarray | np.floating:
@@ -47,9 +51,9 @@ def lower(train: np.ndarray, held_out: np.ndarray, axis: int = -1) -> np.ndarray
 
 def finding(
     name: str, train: PerImage, held_out: PerOther, statistic: Statistic, reads: str, *, unit: str, seed: int,
-    rule: tuple[str, Callable[[float], bool]] | None = None,
+    rule: tuple[str, Callable[[float], bool]] | None = None, copycat: tuple[str, PerCopy] | None = None,
 ) -> Finding:  # fmt: skip
-    """Compare the sides, and say how often shams would have been flagged.
+    """Compare the sides, and say how often shams would have been flagged, and whether a copycat would.
 
     Args:
         name: of the finding.
@@ -60,6 +64,7 @@ def finding(
         unit: of the statistic.
         seed: of exchanges and bootstrap.
         rule: the rule of the literature, in words and as a function of the statistic.
+        copycat: what a copycat does, and its numbers of the training images.
 
     Raises:
         ValueError: fewer than 8 numbers on a side.
@@ -73,7 +78,27 @@ def finding(
     rng = np.random.default_rng([seed, 4])
     test = permutation_test(lambda a, b: float(statistic(a, b)), *sides, draws=EXCHANGES, rng=rng)
     band = tuple(np.quantile(test.null, (0.025, 0.975)).tolist())
-    return Finding(name, value, band, test.p.value, "high", reads, _control(sides[1], statistic, seed, rule), unit)
+    positive = {} if copycat is None else {copycat[0]: _copied(statistic, _known(copycat[1]), sides[1], seed)}
+    control = _control(sides[1], statistic, seed, rule)
+    return Finding(
+        name, value, band, test.p.value, "high", reads, control and control._replace(positive=positive), unit,
+        noticed=_noticed(test.null, statistic is gap),
+    )  # fmt: skip
+
+
+def _noticed(null: np.ndarray, ratio: bool) -> float:
+    """A value that would be seen in 95 % of cases, if an effect moves the whole null; of a gap, on a scale of logs."""
+    less, middle, more = np.quantile(-np.log1p(-null) if ratio else null, (0.05, 0.5, 0.95))
+    value = more + middle - less
+    return float(-np.expm1(-value) if ratio else value)
+
+
+def _copied(statistic: Statistic, copied: np.ndarray, held_out: np.ndarray, seed: int) -> float:
+    """P of a copycat; one of which too little is known is not seen."""
+    if len(copied) < LEAST:
+        return 1.0
+    rng = np.random.default_rng([seed, 6])
+    return permutation_p(lambda a, b: float(statistic(a, b)), copied, held_out, draws=EXCHANGES, rng=rng)
 
 
 def _known(values: PerImage) -> np.ndarray:

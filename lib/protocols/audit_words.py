@@ -4,15 +4,16 @@ from collections.abc import Iterator
 
 from lib.measures.intervals import Estimate, number
 from lib.protocols.audit_decoder import UNDECIDED
-from lib.protocols.audit_results import LEVEL, Audit, Finding, Section
+from lib.protocols.audit_results import LEVEL, Audit, Control, Finding, Section
+from lib.protocols.audit_samples import PAIRED
 
-FORMAT = 1
+FORMAT = 2
 """of the plain data; a change of its fields is another"""
 FEW = 0.1
 """A detection limit above this share says that there were too few images or samples to see much."""
 DIFFER = (
-    "Training and held-out images differ without any model, so that every difference below may be theirs and not the "
-    "generator's"
+    "Training and held-out images differ without any model, so that a difference below may be theirs and not the "
+    "generator's: of samples, what they add to real training images in their place counts"
 )
 LEADS = {
     "nearer to training": "{} of the samples are nearer to a training image than to any held-out one",
@@ -24,6 +25,8 @@ LEADS = {
     "log volume": "the decoder's volume about training images is smaller by {}",
     "local dimension": "the decoder has {} fewer about training images",
     "reconstruction gap": "the median reconstruction error of training images is {} below that of held-out images",
+    "K-fold score": "models know what they were trained with: it has a score of {}",
+    "membership attack": "models know what they were trained with: they tell it from other images at {}",
     "log probability": "training images are more probable than held-out images by {}",
 }
 """what a finding is in words"""
@@ -45,31 +48,38 @@ def p_text(p: float | None) -> str:
 
 
 def _found(audit: Audit) -> str:
-    parts = [_said(section) for section in audit.sections.values() if section.findings and not section.skipped]
+    differ = audit.exchangeable.differ
+    parts = [_said(section, differ) for section in audit.sections.values() if section.findings and not section.skipped]
     if audit.per_image is not None:
         of = f"{audit.per_image.named():,} of {audit.counts.compared:,} training images"
         parts.append(f"{of} are named at a false discovery rate of 5 %")
-    if audit.exchangeable.differ:
+    if differ:
         parts.insert(0, DIFFER)
     return "; ".join(parts) + "." if parts else "Nothing was measured."
 
 
-def _said(section: Section) -> str:
-    """What all tests of a section say, and the number that is most beyond chance."""
+def _said(section: Section, differ: bool) -> str:
+    """What all tests of a section say, and the number most beyond chance; of sides that differ, what is added."""
     tested = [each for each in section.findings if each.p is not None]
     if not tested:
         return f"{_capital(section.access)}: no test"
-    most = min(tested, key=lambda each: each.p)
-    beyond = section.joint is not None and section.joint <= LEVEL
-    verdict = "more than chance explains" if beyond else "nothing beyond chance"
-    return f"{_capital(section.access)}: {verdict} (all tests together {p_text(section.joint)}); {_lead(most)}"
+    most, joint, counted = min(tested, key=lambda each: each.p), section.joint, "all tests together"
+    verdicts = "nothing beyond chance", "more than chance explains"
+    if differ and section.added is not None:
+        paired = [each for each in tested if each.name in PAIRED]
+        most, joint, counted = max(paired, key=lambda each: each.added.low), section.added, "tests of the nearer side"
+        verdicts = "nothing beyond real images", "more than real images would show"
+    verdict = verdicts[joint is not None and joint <= LEVEL]
+    return f"{_capital(section.access)}: {verdict} ({counted} {p_text(joint)}); {_lead(most, differ)}"
 
 
-def _lead(most: Finding) -> str:
+def _lead(most: Finding, differ: bool) -> str:
     """A finding in words."""
     shown = _rate(most.value) if most.unit == "share" else f"{most.value} {most.unit}"
     chance = ""
-    if most.null is not None:
+    if differ and most.real is not None:
+        chance = f", where real training images have {_rate(most.real)}"
+    elif most.null is not None:
         low, high = (_percent(end) if most.unit == "share" else number(end) for end in most.null)
         chance = f", where chance gives {low} to {high}"
     name = most.name.removesuffix(UNDECIDED)
@@ -99,25 +109,37 @@ def _tested(audit: Audit) -> str:
 
 
 def _sure(audit: Audit) -> str:
+    planted = audit.told("decoder").limit
+    if planted is None:
+        return _sure_of_samples(audit)
+    told = "Training images planted in this decoder would not have been seen in 95 % of trials, not even all."
+    if planted.share is not None:
+        share = _percent(planted.share)
+        told = f"Training images planted in this decoder would have been seen as often if they were {share} of all."
+    return f"{_sure_of_samples(audit)} {told}"
+
+
+def _sure_of_samples(audit: Audit) -> str:
     section = audit.told("samples")
     alarms = section.false_alarms
     if not audit.limits or alarms is None:
         return "How little would have been seen is not known, since there were no samples to plant copies in."
-    seen = [
-        f"not even samples that are all {each.kind} copies" if each.share is None else
-        f"{_percent(each.share)} of {each.kind} copies"
-        for each in audit.limits
-    ]  # fmt: skip
+    seen = [f"{_percent(each.share)} of the samples ({each.kind})" for each in audit.limits if each.share is not None]
+    unseen = [each.kind for each in audit.limits if each.share is None]
     few = [each.kind for each in audit.limits if each.share is None or each.share > FEW]
-    rest = f"; too few images or samples to see a small share of {' or '.join(few)} copies" if few else ""
-    return (
-        f"Planted among these samples, the tests would have seen {_and(seen)} in 95 % of trials; held-out images "
-        f"tested against themselves were flagged in {_rate(alarms)} of {alarms.n} shams, where 5 % are due{rest}."
-    )
+    parts = [
+        f"Copies planted among these samples would have been seen in 95 % of trials if they were {_and(seen, 'or')}"
+    ]
+    parts += [f"not even samples that are all {_and(unseen, 'or')} copies would have been seen so often"] * bool(unseen)
+    flagged = f"{_rate(alarms)} of {alarms.n} shams, where 5 % are due"
+    parts.append(f"held-out images tested against themselves were flagged in {flagged}")
+    parts += [f"too few images or samples to see a small share of {_and(few, 'or')} copies"] * bool(few)
+    told = "; ".join(parts[not seen :])
+    return f"{_capital(told)}."
 
 
-def _and(parts: list[str]) -> str:
-    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+def _and(parts: list[str], word: str = "and") -> str:
+    return f"{', '.join(parts[:-1])} {word} {parts[-1]}" if len(parts) > 1 else "".join(parts)
 
 
 def _percent(share: float) -> str:
@@ -134,42 +156,22 @@ def plain(audit: Audit) -> dict:
         "format": FORMAT,
         "sentences": list(sentences(audit)),
         "notes": list(audit.notes),
-        "counts": audit.counts._asdict(),
+        "counts": _plain(audit.counts),
         "seed": audit.seed,
-        "sides": {
-            "auc": _estimate(audit.exchangeable.auc),
-            "p": audit.exchangeable.p,
-            "noticed": audit.exchangeable.noticed,
-            "differ": audit.exchangeable.differ,
-        },
-        "sections": [_section(section) for section in audit.sections.values()],
-        "limits": [each._asdict() | {"power": [list(point) for point in each.power]} for each in audit.limits],
+        "sides": {name: _plain(getattr(audit.exchangeable, name)) for name in ("auc", "p", "noticed", "differ")},
+        "sections": _plain(list(audit.sections.values())),
+        "limits": _plain(audit.limits),
         "named": None if audit.per_image is None else audit.per_image.named(),
     }
 
 
-def _section(section: Section) -> dict:
-    return section._asdict() | {
-        "findings": [_finding(each) for each in section.findings],
-        "notes": list(section.notes),
-        "false_alarms": section.false_alarms and _estimate(section.false_alarms),
-    }
-
-
-def _finding(each: Finding) -> dict:
-    control = each.control and {
-        "positive": each.control.positive,
-        "blind": each.control.blind,
-        "false_alarms": _estimate(each.control.false_alarms),
-        "published": each.control.published and _estimate(each.control.published),
-        "rule": each.control.rule,
-    }
-    null = each.null and list(each.null)
-    return each._asdict() | {"value": _estimate(each.value), "null": null, "control": control}
-
-
-def _estimate(value: Estimate) -> dict:
-    return {name: getattr(value, name) for name in ("value", "low", "high", "n", "missing")}
+def _plain(value: object) -> object:
+    """Named tuples as dictionaries, other tuples as lists; controls say where they are blind."""
+    if isinstance(value, Control):
+        return {"blind": value.blind} | {name: _plain(part) for name, part in value._asdict().items()}
+    if hasattr(value, "_asdict"):
+        return {name: _plain(part) for name, part in value._asdict().items() if name != "recipe"}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def rows(audit: Audit) -> Iterator[tuple]:

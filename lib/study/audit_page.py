@@ -30,6 +30,7 @@ SECTIONS = {
     "decoder": "Decoder",
     "encoder": "Encoder",
     "log p": "Log probability",
+    "several models": "Several models",
 }
 
 
@@ -143,9 +144,30 @@ def _section(section: Mapping) -> dict:
         "skipped": section["skipped"],
         "joint": None if section["joint"] is None else f"p = {number(section['joint'])}",
         "alarms": None if (rate := section["false_alarms"]) is None else f"{_rate(rate)} of {rate['n']} shams",
-        "notes": section["notes"],
+        "notes": [*section["notes"], *_about(section)],
         "findings": [_finding(each) for each in section["findings"]],
     }
+
+
+def _about(section: Mapping) -> Iterable[str]:
+    """What is said of a section as a whole."""
+    if section["added"] is not None:
+        yield (
+            "Real training images in place of the samples, each compared with the others: the samples prefer the "
+            f"training side by more with p = {number(section['added'])}, by the first two tests. This counts where the "
+            "two sides differ; how near samples come, the other two, depends on their blur as well."
+        )
+    if (limit := section["limit"]) is not None:
+        seen = (
+            "not even if all were"
+            if limit["share"] is None
+            else f"if they were {number(100 * limit['share'])} % of all"
+        )
+        yield (
+            "Training images were planted in this decoder in rising number: it makes each of them exactly, from the "
+            f"latents that were found for it and from latents about. They would have been seen {seen}, in 95 % of "
+            f"{limit['trials']} trials."
+        )
 
 
 def _finding(finding: Mapping) -> dict:
@@ -157,11 +179,16 @@ def _finding(finding: Mapping) -> dict:
     test = "There is no test."
     if p is not None:
         test = f"p = {number(p)}, exact, by exchanges; {finding['suspicious']} is suspicious."
+    if finding["noticed"] is not None:
+        test += f" {number(finding['noticed'])} or more would have been seen in 95 % of cases."
+    if finding["real"] is not None:
+        real, added = _ends(finding["real"]), _ends(finding["added"])
+        test += f" Real training images in place of the samples have {real}; the samples add {added}."
     return {
         "name": finding["name"],
         "unit": finding["unit"],
         "n": f"{value['n']:,}{missing}",
-        "value": f"{number(value['value'])} [{number(value['low'])}, {number(value['high'])}]",
+        "value": _ends(value),
         "strip": Markup(audit_drawings.strip(finding["name"], value, null)),
         "chance": f"{band} {test}",
         "reads": finding["reads"],
@@ -171,16 +198,23 @@ def _finding(finding: Mapping) -> dict:
 
 def _control(control: Mapping) -> Iterable[dict[str, str]]:
     """What a test says where the answer is known, in lines."""
+    copies = {kind: f"samples that are all {kind} copies" for kind in audit_drawings.DASHES}
     if control["positive"]:
-        p = ", ".join(f"{kind} p = {number(value)}" for kind, value in control["positive"].items())
-        yield {"look": "muted", "text": f"Positive control, samples that are all copies of training images: {p}."}
+        p = "; ".join(f"{copies.get(kind, kind)}: p = {number(value)}" for kind, value in control["positive"].items())
+        yield {"look": "muted", "text": f"Positive control. {p[0].upper()}{p[1:]}."}
     if control["blind"]:
-        yield {"look": "warn", "text": f"Blind here to {' and '.join(control['blind'])} copies: not even all are seen."}
-    rate = control["false_alarms"]
+        told = " and to ".join(copies.get(kind, kind) for kind in control["blind"])
+        yield {"look": "warn", "text": f"Blind here to {told}."}
+    if (rate := control["false_alarms"]) is None:
+        return
     sham = f"Sham control: {_rate(rate)} of {rate['n']} random halves of the held-out images are flagged; 5 % are due."
     if control["published"] is not None:
         sham += f" The rule of the literature ({control['rule']}) flags {_rate(control['published'])}."
     yield {"look": "muted", "text": sham}
+
+
+def _ends(value: Mapping) -> str:
+    return f"{number(value['value'])} [{number(value['low'])}, {number(value['high'])}]"
 
 
 def _rate(value: Mapping) -> str:
