@@ -92,6 +92,14 @@ def test_a_planted_gap_is_seen_if_it_is_large_and_not_if_it_is_none():
     assert smallest_gap(train, test, [0.0], rng=rng()) == np.inf
 
 
+def test_a_gap_is_planted_where_parts_are_compared_though_most_are_black():
+    train, test = sides(200)
+    black = torch.arange(16) % 4 != 0
+    train[:, black], test[:, black] = train[:, black] * 1e-3, test[:, black] * 1e-3
+    assert compare(train, test, rng=rng()).compared.sum() == 4
+    assert smallest_gap(train, test, [0.6], rng=rng()) == 0.6
+
+
 def test_the_planted_gap_is_what_it_says_in_its_part(monkeypatch):
     train, test = sides(200)
     seen = []

@@ -55,8 +55,7 @@ def compare(
         draws: random exchanges.
         rng: the source of random numbers for the exchanges.
     """
-    medians = np.median(test.numpy(), 0)
-    kept = medians > 0.05 * medians.max()
+    kept = _compared(test).numpy()
     largest = largest_of_many(_gaps, train.numpy()[:, kept], test.numpy()[:, kept], draws=draws, rng=rng)
     gaps = np.full(len(kept), np.nan)
     gaps[kept] = largest.value
@@ -72,7 +71,8 @@ def smallest_gap(
 ) -> float:
     """What :func:`compare` would have seen: the smallest gap in one part of the image that it detects.
 
-    The errors of training images are made smaller in one part, that of median error, so that the truth is known.
+    The errors of training images are made smaller in one part, so that the truth is known: in that of median error
+    among the parts that are compared. In a corner that is black in every image, no gap would be seen, whatever its size.
 
     Args:
         train: errors of the parts of training images.
@@ -83,14 +83,19 @@ def smallest_gap(
     Returns:
         The first gap at which the chance is below 1 %; infinity where it is at none.
     """
-    medians = test.median(0).values
-    part = int((medians - medians.median()).abs().argmin())
+    medians, kept = test.median(0).values, _compared(test).nonzero()[:, 0]
+    part = int(kept[medians[kept].argsort()[len(kept) // 2]])
     for size in sizes:
         planted = train.clone()
         planted[:, part] *= (1 - size) * medians[part] / train[:, part].median()
         if compare(planted, test, rng=rng).chance.value < 0.01:
             return float(size)
     return math.inf
+
+
+def _compared(test: Float[Tensor, "test parts"]) -> Bool[Tensor, " parts"]:
+    medians = test.quantile(0.5, 0)
+    return medians > 0.05 * medians.max()
 
 
 def _gaps(
