@@ -72,7 +72,7 @@ def smallest_gap(
     """What :func:`compare` would have seen: the smallest gap in one part of the image that it detects.
 
     The errors of training images are made smaller in one part, so that the truth is known: in that of median error
-    among the parts that are compared. In a corner that is black in every image, no gap would be seen, whatever its size.
+    among those that are compared. In a corner that is black in every image, no gap would be seen, whatever its size.
 
     Args:
         train: errors of the parts of training images.
