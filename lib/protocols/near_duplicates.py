@@ -19,7 +19,7 @@ from lib.measures.intervals import Estimate, difference
 
 CHUNK = 1000
 """images whose correlations with all others are in memory at a time"""
-Group = Int64[Tensor, " members"]
+Group = Int64[Tensor, " _"]
 
 
 def correlations(first: Images, second: Float[Tensor, "others channels height width"]) -> Float[Tensor, "batch others"]:
