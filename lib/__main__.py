@@ -102,7 +102,7 @@ def sweep(notebook: str, given: Given, preset: str, jobs: int, scheduler: str) -
     if not grid:
         raise parameters.Refused("a sweep needs at least one -p NAME A,B,C")
     path = parameters.find(notebook)
-    todo = [_scheduled(runs.job(path, preset, point), scheduler) for point in parameters.grid(grid)]
+    todo = [_scheduled(runs.job(path, preset, point), scheduler) for point in sweeps.grid(grid)]
     done = {job.folder: (job, record) for job, record in _execute_all(todo, jobs, scheduler, "run")}
     folder = runs.RUNS / preset / runs.label(f"{path.stem}-sweep", grid)
     table, figure = sweeps.summarise([done[job.folder] for job in todo], list(grid), folder)

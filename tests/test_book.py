@@ -94,6 +94,8 @@ def looks(browser, site, smoke_book):
     for name in names(smoke_book):
         page = opened(browser, site, name, trouble)
         page.add_style_tag(content=AT_ONCE)
+        page.evaluate("[...document.images].forEach(image => image.loading = 'eager')")
+        page.wait_for_function("[...document.images].every(image => image.complete)")
         for width, scheme in sorted(LOOKS):
             page.set_viewport_size({"width": width, "height": 844})
             page.emulate_media(color_scheme=scheme)

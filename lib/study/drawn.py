@@ -76,4 +76,4 @@ def _single(axis: Axes) -> Iterator[tuple]:
 def _cell(value: object) -> str:
     if isinstance(value, str):
         return "" if value.startswith("_") else value  # matplotlib's name for what has none
-    return "" if np.isnan(value) else f"{value:.6g}"
+    return "" if np.ma.is_masked(value) or np.isnan(value) else f"{value:.6g}"

@@ -10,7 +10,6 @@ that may use the other parameters::
 
 import ast
 import importlib.util
-import itertools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -144,8 +143,7 @@ def settable(path: Path) -> dict[str, Parameter]:
 
 def budgeted(path: Path, preset_name: str) -> dict[str, object]:
     """The defaults of a notebook, and what a preset takes in their place."""
-    known = settable(path)
-    budget = preset(preset_name)["notebooks"].get(path.stem, {}).get("parameters", {})
+    known, budget = settable(path), preset(preset_name)["notebooks"].get(path.stem, {}).get("parameters", {})
     return {name: parameter.default for name, parameter in known.items()} | _converted(path, known, budget)
 
 
@@ -165,12 +163,6 @@ def check_scheduler(address: str) -> None:
 def short(text: str) -> str:
     """A text as a message can have it."""
     return text if len(text) <= 200 else f"{text[:200]} ... ({len(text):,} characters)"
-
-
-def grid(given: Mapping[str, str]) -> list[dict[str, str]]:
-    """All combinations of comma-separated values; commas inside square brackets do not separate."""
-    axes = [[(name, text) for text in re.split(r",(?![^\[]*\])", texts)] for name, texts in given.items()]
-    return [dict(combination) for combination in itertools.product(*axes)]
 
 
 def choose_device(name: str) -> torch.device:
@@ -303,7 +295,6 @@ def _known_dataset(name: str, root: Path) -> str:
 
 
 def _is_folder(path: Path) -> bool:
-    try:
+    with suppress(OSError):  # a name that no file can have
         return path.is_dir()
-    except OSError:  # a name that no file can have
-        return False
+    return False

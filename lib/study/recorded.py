@@ -22,7 +22,7 @@ from lib.study.runs import Job
 
 FOLDER = ROOT / "recorded"
 SUMS = "SHA256SUMS"
-COLOURS = 256
+COLOURS = 128
 """of a kept figure, which has half its bytes then"""
 
 

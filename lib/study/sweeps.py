@@ -2,7 +2,9 @@
 
 import csv
 import io
-from collections.abc import Sequence
+import itertools
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -11,6 +13,12 @@ from lib.models.store import write_atomically
 from lib.study.claims import estimates
 from lib.study.figures import bars
 from lib.study.runs import Job
+
+
+def grid(given: Mapping[str, str]) -> list[dict[str, str]]:
+    """All combinations of comma-separated values; commas inside square brackets do not separate."""
+    axes = [[(name, text) for text in re.split(r",(?![^\[]*\])", texts)] for name, texts in given.items()]
+    return [dict(combination) for combination in itertools.product(*axes)]
 
 
 def summarise(runs: Sequence[tuple[Job, dict]], swept: Sequence[str], folder: Path) -> tuple[Path, Path]:
