@@ -1,7 +1,8 @@
 import pytest
 
 from lib.study import parameters
-from lib.study.parameters import NoData, Parameter, Refused, convert, declared, find, for_run, grid
+from lib.study.parameters import NoData, Parameter, Refused, convert, declared, find, for_run
+from lib.study.sweeps import grid
 
 
 def number(condition, kind="int", name="rank"):

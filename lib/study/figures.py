@@ -126,8 +126,9 @@ def estimates(
     axis: plt.Axes, x: Sequence[float], values: Sequence[Estimate], *, filled: bool = False, **look: object
 ) -> None:
     """Estimates over ``x`` with their intervals: as bars, or filled between."""
-    middle, low, high = np.array([value[:3] for value in values]).T
+    middle = [value.value for value in values]
     if filled:
+        low, high = np.array([value[1:3] for value in values]).T
         axis.plot(x, middle, **look)
         axis.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
     else:

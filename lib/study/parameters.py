@@ -122,7 +122,7 @@ def for_run(path: Path, preset_name: str, given: Mapping[str, str]) -> dict[str,
         Refused: an unknown name, a wrong type, an impossible value, an unknown data set or an unavailable device.
     """
     known = settable(path)
-    values = budgeted(path, preset_name) | _converted(path, known, given)
+    values = budgeted(path.stem, known, preset_name) | _converted(path.stem, known, given)
     for name in values:
         check_condition(known[name], values)
     if "data_dir" in values:  # what is given is seen from where the user is, the default from the repository
@@ -141,16 +141,16 @@ def settable(path: Path) -> dict[str, Parameter]:
     return {name: parameter for name, parameter in declared(path).items() if name != "results"}
 
 
-def budgeted(path: Path, preset_name: str) -> dict[str, object]:
-    """The defaults of a notebook, and what a preset takes in their place."""
-    known, budget = settable(path), preset(preset_name)["notebooks"].get(path.stem, {}).get("parameters", {})
-    return {name: parameter.default for name, parameter in known.items()} | _converted(path, known, budget)
+def budgeted(notebook: str, known: Mapping[str, Parameter], preset_name: str) -> dict[str, object]:
+    """The defaults of a notebook's parameters, and what a preset takes in their place."""
+    budget = preset(preset_name)["notebooks"].get(notebook, {}).get("parameters", {})
+    return {name: parameter.default for name, parameter in known.items()} | _converted(notebook, known, budget)
 
 
-def _converted(path: Path, known: Mapping[str, Parameter], given: Mapping[str, object]) -> dict[str, object]:
+def _converted(notebook: str, known: Mapping[str, Parameter], given: Mapping[str, object]) -> dict[str, object]:
     for name in given:
         if name not in known:
-            raise Refused(f"{path.stem} has no parameter {name!r}; accepted: {', '.join(known)}")
+            raise Refused(f"{notebook} has no parameter {name!r}; accepted: {', '.join(known)}")
     return {name: convert(known[name], value) for name, value in given.items()}
 
 

@@ -65,7 +65,8 @@ class Job:
 
 def job(notebook: Path, preset: str, given: Mapping[str, str]) -> Job:
     """A checked job. What differs from the preset names a folder of its own, so the book's runs stay."""
-    values, usual = parameters.for_run(notebook, preset, given), parameters.budgeted(notebook, preset)
+    values = parameters.for_run(notebook, preset, given)
+    usual = parameters.budgeted(notebook.stem, parameters.settable(notebook), preset) if given else {}
     own = {name: text for name, text in given.items() if values[name] != usual[name]}
     folder = RUNS / preset / label(notebook.stem, own) if own else RUNS / preset
     return Job(notebook, values, folder, parameters.preset(preset)["timeout"])
