@@ -64,6 +64,8 @@ def own(given: dict) -> Inputs:
 def _model(given: dict, train: Tensor) -> tuple[dict, list[str]]:
     """The parts of a model, for images in [0, 1], and what was done to them."""
     access: dict = {"missing": {}}
+    if given["latent"] and not given["model"]:
+        raise parameters.Refused("--latent needs --model: it is the number of latents of that decoder")
     notes, low, high = [], *ranges.RANGES[given["range"] or "0,1"]
     if given["model"]:
         shape = _latent(given["latent"])

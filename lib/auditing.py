@@ -44,10 +44,12 @@ AUDITS = ROOT / "_build" / "audits"
     "--memory", type=click.FloatRange(0.1), default=2.0, show_default=True, help="GiB for a model's gradients."
 )
 @click.option("--batch", type=click.IntRange(1), help="Searches side by side.  [default: as many as --memory allows]")
-@click.option("--out", type=click.Path(path_type=Path), help="The page's folder.  [default: in _build/audits]")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="The page's folder.  [default: in _build/audits]"
+)
 @click.option("--title", help="Of the page.")
 @click.option("--max-images", type=click.IntRange(LEAST), default=MAXIMUM, show_default=True, help="Of a side.")
-@click.option("--device", default="cpu", show_default=True, help="Where the model runs.")
+@click.option("--device", default="cpu", show_default=True, help="Where the model runs: auto, cpu, cuda.")
 @click.option("--demo", type=click.Choice(list(audit_demos.DEMOS)), help="A generator whose answer is known.")
 def audit_(**given: object) -> None:
     """Ask of your own generator whether it learnt or memorised, and make a page of the answer.
@@ -61,6 +63,7 @@ def audit_(**given: object) -> None:
       python -m lib audit --train X.npy --held-out Y.npy --model my_model.py:decoder --latent 64
     """
     started = time.monotonic()
+    given["device"] = str(parameters.choose_device(given["device"]))
     try:
         inputs = _demo(given) if given["demo"] else own(given)
         for note in inputs.notes:

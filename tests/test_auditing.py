@@ -224,6 +224,8 @@ REFUSED = {
         "expected [8, 3], codes",
     ),
     "codes of no model": (["--samples", "{}/samples.npy", "--codes", "{}/samples.npy"], "--codes needs --model"),
+    "latents of no model": (["--samples", "{}/samples.npy", "--latent", "3"], "--latent needs --model"),
+    "no such device": (["--samples", "{}/samples.npy", "--device", "foo"], "device 'foo' is not available here"),
     "an array for several models": (["--models", "{}/samples.npy"], "accepted: .npz with log_p and trained"),
     "three samples": (["--samples", "{}/three.npy"], "holds 3 images"),
     "no file": (["--samples", "{}/none.npy"], "is not there"),
@@ -239,6 +241,12 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(case, given, tmp_
     assert message in str(result.exception)
     assert "four tests" not in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_page_is_a_folder(given):
+    result = CliRunner().invoke(main, ["audit", "--demo", "copycat", "--out", str(given / "train.npy")])
+    assert result.exit_code == 2
+    assert "is a file" in result.output
 
 
 def test_held_out_images_are_needed(given):

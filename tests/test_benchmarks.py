@@ -1,14 +1,17 @@
 """The benchmarks run, at sizes of seconds, and the ways that they time do the same work."""
 
 import math
+from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from conftest import affine
 
-from benchmarks import flows, geodesic, jacobian, kfold, recovery
+from benchmarks import calibration, flows, geodesic, jacobian, kfold, recovery
 from lib.models.flows import VelocityNetwork
+from lib.protocols.audit_two_sides import lower
 
 SPEC = kfold.KFold("bernoulli", images=0, folds=2, epochs=4, batch=3, latent=2, width=4, samples=8, score_every=2)
 
@@ -101,3 +104,18 @@ def test_every_benchmark_explains_itself(benchmark):
     done = CliRunner().invoke(benchmark.main, ["--help"])
     assert done.exit_code == 0
     assert f"Example: python -m benchmarks.{benchmark.__name__.split('.')[-1]}" in done.output
+
+
+def test_p_values_that_are_too_small_are_seen_and_ties_are_not_taken_for_it():
+    rng = np.random.default_rng(0)
+    few_values = calibration.of_numbers(lambda n: rng.integers(3, 5, n).astype(float), lower, "honest", rng)
+    pairs = [each["honest"] for each in islice(few_values, 200)]
+    said = [calibration.table(iter([{"p": pair} for pair in each]), 200, rng, "") for each in (pairs, squared(pairs))]
+    honest, small = (float(each.loc["p", "KS p"]) for each in said)
+    assert honest > 0.01
+    assert small < 1e-6
+
+
+def squared(pairs):
+    """P-values as of a test that is sure of too much."""
+    return [(p**2, strict**2) for p, strict in pairs]
