@@ -126,13 +126,33 @@ def test_the_file_has_a_line_for_every_claim_with_its_numbers_in_full():
     decided = row(claim(value="v", bar="good"), Estimate(1 / 3, 0.25, 0.5, 97, 3), verdict="reproduced")
     header, line, _ = scorecard.table([decided]).to_csv(index=False).split("\n")
     assert header == (
-        "part,section,claim,kind,where,published,ours,low,high,n,unit,accepted_low,accepted_high,bar,verdict,holm,"
+        "part,section,claim,kind,where,published,ours,low,high,n,unit,accepted_low,accepted_high,bar,verdict,reason,holm,"
         "recorded,recorded_low,recorded_high,recorded_n,recorded_verdict"
     )
     assert line == (
-        "The first part,x,It holds,size,section 1,1.07,0.3333333333333333,0.25,0.5,97,nats,0.0,,good,reproduced,True,"
+        "The first part,x,It holds,size,section 1,1.07,0.3333333333333333,0.25,0.5,97,nats,0.0,,good,reproduced,,True,"
         ",,,,reproduced"
     )
+
+
+@pytest.mark.parametrize("range", [(1.0, math.inf), (-math.inf, 1.0), (1.0, 5.0), (-3.0, 1.0)])
+@pytest.mark.parametrize("value", [0.5, 1.5])
+def test_a_sample_as_large_as_is_said_decides_and_a_smaller_one_does_not(range, value):
+    tested, reach = claim(*range), 3.0
+    said = scorecard.reason(tested, "undecided", Estimate(value, value - reach, value + reach, 50))
+    needed = float(re.search(r"stayed, ([\d.]+) times", said)[1])
+    for times, decides in ((1.02 * needed, True), (0.98 * needed, False)):
+        half = reach / math.sqrt(times)
+        verdict = claims.verdict(tested, {"value": Estimate(value, value - half, value + half, 50)})
+        assert (verdict != "undecided") == decides
+
+
+def test_every_open_verdict_has_its_reason_and_no_other_has_one():
+    at_the_border = Estimate(1.01, 0.0, 2.0, 50)
+    assert "no feasible sample would decide" in scorecard.reason(claim(1.0), "undecided", at_the_border)
+    assert "below its bar (good)" in scorecard.reason(claim(bar="good"), "not testable", at_the_border)
+    assert scorecard.reason(claim(), "not run", None)
+    assert not any(scorecard.reason(claim(), name, at_the_border) for pair in claims.KINDS.values() for name in pair)
 
 
 class Texts(HTMLParser):

@@ -22,6 +22,8 @@ NUMBER = re.compile(r"(?:about |gap )?(−?\d*\.?\d+)(?: times)?")
 """a published text that is one number and nothing else"""
 WINDOW = (-1.0, 2.0)
 """what a row draws, in units of the accepted range"""
+HOPELESS = 100
+"""times as large a sample is not said to be one that would decide"""
 
 
 class Row(NamedTuple):
@@ -118,6 +120,47 @@ def _tested(row: Row) -> bool:
     return row.ours is not None and row.ours.n > 0 and row.verdict not in ("not testable", "not run")
 
 
+def reason(claim: Claim, verdict: str, ours: Estimate | None) -> str:
+    """Why a run leaves a claim open, in words; nothing for a verdict that decides.
+
+    An interval across a border would be decided by a sample larger by the square of what it reaches beyond the border
+    over the distance of the value from it, if the value stayed what it is. A value outside the range needs one border.
+
+    Args:
+        claim: the claim.
+        verdict: of the run.
+        ours: what the run found.
+
+    Example:
+        >>> claim = Claim("x", "gap", "It overfits", "direction", "table 1", ".6", "gap", 0.1, math.inf, "its bound")
+        >>> reason(claim, "undecided", Estimate(0.2, 0.05, 0.35, 200))
+        'the interval crosses 0.1; if the value stayed, 2.25 times as large a sample would decide'
+    """
+    if verdict == "not testable":
+        return f"below its bar ({claim.bar}): what such a model, or such a test, does not show is evidence for nothing"
+    if verdict == "not run":
+        return "a run of this size, or with these data, has no such number"
+    crossed = _crossed(claim, ours) if verdict == "undecided" and ours else {}
+    if not crossed:
+        return ""
+    said = f"the interval crosses {' and '.join(number(border) for border in crossed)}"
+    needed = max(
+        ((end - ours.value) / (border - ours.value)) ** 2 if border != ours.value else math.inf
+        for border, end in crossed.items()
+    )
+    if needed > HOPELESS:
+        return f"{said}, and the value lies so near to it that no feasible sample would decide"
+    return f"{said}; if the value stayed, {number(needed)} times as large a sample would decide"
+
+
+def _crossed(claim: Claim, ours: Estimate) -> dict[float, float]:
+    """The borders that keep an interval from deciding, each with the end of the interval beyond it."""
+    if not claim.low <= ours.value <= claim.high:
+        return {claim.low: ours.high} if ours.value < claim.low else {claim.high: ours.low}
+    crossed = {claim.low: ours.low} if ours.low < claim.low else {}
+    return crossed | ({claim.high: ours.high} if ours.high > claim.high else {})
+
+
 def counts(listed: Sequence[Row], column: str = "verdict") -> dict[str, dict[str, int]]:
     """How many claims of each kind have each verdict that occurs; kinds are never added up.
 
@@ -132,7 +175,7 @@ def counts(listed: Sequence[Row], column: str = "verdict") -> dict[str, dict[str
 def table(listed: Sequence[Row]) -> pd.DataFrame:
     """A line for each claim, numbers in full; what is open or was not run is empty."""
     columns = ("part", "section", "claim", "kind", "where", "published", "ours", "low", "high", "n", "unit")
-    columns += ("accepted_low", "accepted_high", "bar", "verdict", "holm")
+    columns += ("accepted_low", "accepted_high", "bar", "verdict", "reason", "holm")
     columns += ("recorded", "recorded_low", "recorded_high", "recorded_n", "recorded_verdict")
     lines, survives = [], corrected(listed)
     for row in listed:
@@ -140,7 +183,7 @@ def table(listed: Sequence[Row]) -> pd.DataFrame:
         said = [row.part, claim.notebook, claim.claim, claim.kind, claim.where, claim.published]
         numbers, long = (found[:4] if found else [None] * 4 for found in (row.ours, row.recorded))
         accepted = [None if math.isinf(end) else end for end in (claim.low, claim.high)]
-        verdict = [row.verdict, survives.get(row.id)]
+        verdict = [row.verdict, reason(claim, row.recorded_verdict, row.recorded or row.ours), survives.get(row.id)]
         lines.append([*said, *numbers, claim.unit, *accepted, claim.bar, *verdict, *long, row.recorded_verdict])
     return pd.DataFrame(lines, columns=columns, dtype=object)
 
@@ -202,6 +245,7 @@ def page(template: str, listed: Sequence[Row]) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.globals |= {"claims": claims, "ends": ends, "mark": mark, "number": number, "positions": positions}
+    environment.globals["reason"] = reason
     by_section = {}
     for row in listed:
         by_section.setdefault(row.part, {}).setdefault(row.claim.notebook, []).append(row)
