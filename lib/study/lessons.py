@@ -43,9 +43,12 @@ class Misconception(NamedTuple):
     cell: str = ""
     """of the notebook, that has the numbers of a fact without values"""
 
-    def told(self, values: Values) -> str:
-        """The fact with the numbers of a run; where they do not refute, it says so."""
-        text = VALUE.sub(lambda place: _written(values.get(place[1])), self.fact)
+    def told(self, values: Values, section: str = "") -> str:
+        """The fact with the numbers of a run, linked to claims of the section; where they do not refute, it says so."""
+        claimed = claims.addresses([section])
+        text = VALUE.sub(
+            lambda place: claims.linked(claims.written(values.get(place[1])), claimed.get(place[1])), self.fact
+        )
         if self.refutes is None:
             return text
         name = VALUE.search(self.fact)[1]
@@ -174,7 +177,7 @@ def notes(name: str, one: Lesson, found: Values, minutes: str) -> str:
     """
     needed = ", ".join(f"{{ref}}`pre-{topic}`" for topic in one.prerequisites)
     wrong = tables.rows(
-        ("usually got wrong", "what the section says"), [(w.wrong, w.told(found)) for w in one.misconceptions]
+        ("usually got wrong", "what the section says"), [(w.wrong, w.told(found, name)) for w in one.misconceptions]
     )
     return "\n\n".join(
         [
@@ -200,12 +203,6 @@ def _course(steps: list[list]) -> list[str]:
 
 def _list(lines: list[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _written(value: Estimate | None) -> str:
-    if value is None:
-        return "(not run)"
-    return str(value) if value.n else number(value.value)
 
 
 def _range(low: float, high: float) -> str:

@@ -155,5 +155,5 @@ def _mistakes(known: Mapping[str, Lesson], records: Records) -> str:
     rows = []
     for name, one in known.items():
         found = lessons.values(records, name)
-        rows += [(f"{{doc}}`../notebooks/{name}`", each.wrong, each.told(found)) for each in one.misconceptions]
+        rows += [(f"{{doc}}`../notebooks/{name}`", each.wrong, each.told(found, name)) for each in one.misconceptions]
     return tables.markdown(tables.rows(("section", *lessons.WRONG), rows))
