@@ -164,8 +164,10 @@ def test_a_marker_stands_on_each_curve(page):
     assert page.locator(".frames input").input_value() == "0"
 
 
-def test_a_phone_holds_it_and_without_scripts_it_is_a_sentence(chromium, page, path):
+def test_a_phone_holds_it_paper_has_the_figure_instead_and_without_scripts_it_is_a_sentence(chromium, page, path):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.emulate_media(media="print")
+    assert not page.locator(".frames").is_visible()
     plain = chromium.new_context(java_script_enabled=False).new_page()
     plain.goto(path.as_uri())
     assert plain.locator(".frames").inner_text() == frames.WITHOUT
