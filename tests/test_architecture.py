@@ -100,6 +100,7 @@ CODE = {
     "numbers to take away, cards, the steps of a lesson": 132,
     "a path to be walked by hand": 40,
     "noise on its way through two flows, to be moved by hand": 59,
+    "cards for claims, steps for every lesson": 66,
     "features, identity, near-duplicates, means and walks": 788,
     "every measure on flows": 414,
     "networks that grow, cycles between two domains": 403,
