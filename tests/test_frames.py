@@ -61,7 +61,9 @@ def written(folder, part):
     (folder / "notebooks").mkdir()
     page = folder / "notebooks" / "page.html"
     style = '<link rel="stylesheet" href="../_static/frames.css">'
-    page.write_text(f'<!doctype html><html lang="en"><meta charset="utf-8"><title>x</title>{style}{part}')
+    page.write_text(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>x</title>{style}<script src="../_static/shared.js"></script>{part}'
+    )
     return page
 
 

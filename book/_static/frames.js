@@ -2,7 +2,7 @@
 // a marker on its curve, and, where there are several scenes, what chooses among them.
 {
   const [WIDTH, HEIGHT, EDGE] = [400, 160, 24];
-  const number = (x) => (Math.abs(x) < 0.005 ? "0" : x.toPrecision(3)).replace("-", "\u2212");
+  const number = (x) => (Math.abs(x) < 0.005 ? "0" : window.shared.number(x));
   const PATH = { slider: "Along the path", end: "output units", choices: {} };
 
   class Walk {
@@ -11,7 +11,7 @@
       const all = (key) => this.models.flatMap((model) => model[key]);
       const [low, high, end] = [Math.min(0, ...all("y")), Math.max(0, ...all("y")), Math.max(...all("x"))];
       this.place = (x, y) => `${EDGE + ((WIDTH - 2 * EDGE) * x) / end} ${HEIGHT - EDGE - ((HEIGHT - 2 * EDGE) * (y - low)) / (high - low || 1)}`;
-      this.pixels = this.models.map(({ frames }) => Uint8Array.from(atob(frames), (letter) => letter.charCodeAt(0)));
+      this.pixels = this.models.map(({ frames }) => window.shared.bytes(frames));
       this.steps = this.models[0].y.length / Object.values(this.choices).reduce((count, { length }) => count * length, 1);
       const each = (text) => this.models.map(text).join("");
       root.innerHTML = `${Object.entries(this.choices).map(([name, values]) =>
@@ -41,22 +41,13 @@
       const places = Array.from({ length: this.steps }, (_, k) => this.place(x[first + k], y[first + k]));
       part(".curve").setAttribute("d", `M${places.join("L")}`);
       part(".mark").setAttribute("d", `M${places[at]}h0`);
-      this.paint(part("canvas"), this.pixels[i], first + at);
+      const [channels, height, width] = this.shape;
+      const size = channels * height * width;
+      Object.assign(part("canvas"), { width, height });
+      window.shared.paint(part("canvas"), this.shape, this.pixels[i].subarray((first + at) * size));
       part("canvas").setAttribute("aria-label", `what the model makes there: ${name}`);
       part("output").value = `${number(y[first + at])} ${this.unit}`;
       return `${name} ${part("output").value}`;
-    }
-
-    paint(canvas, pixels, frame) {
-      const [channels, height, width] = this.shape;
-      const size = height * width;
-      const image = new ImageData(width, height);
-      for (let k = 0; k < size; k += 1) {
-        const colour = [0, 1, 2].map((c) => pixels[(frame * channels + (channels === 3 ? c : 0)) * size + k]);
-        image.data.set([...colour, 255], 4 * k);
-      }
-      Object.assign(canvas, { width, height });
-      canvas.getContext("2d").putImageData(image, 0, 0);
     }
   }
 

@@ -101,9 +101,8 @@
   // A grid over the map. The lengths of its edges, of eight to a node, are those of chords.
   class Grid {
     constructor(decoder, [left, right, bottom, top], side) {
-      Object.assign(this, { decoder, side, left, bottom, columns: [], lengths: {} });
+      Object.assign(this, { decoder, side, left, bottom, lengths: { mean: [], expected: [] } });
       this.pitch = [(right - left) / (side - 1), (top - bottom) / (side - 1)];
-      this.lengths = { mean: [], expected: [] };
     }
 
     node(i) {
