@@ -94,7 +94,6 @@
       this.steps += 1;
       const still = Math.abs(gain) < TOLERANCE && this.damping < 1;
       this.converged = still || this.damping > 1e9 || this.steps >= STEPS;
-      return gain >= 0;
     }
   }
 
