@@ -42,6 +42,7 @@ def opened(chromium, read_book):
             page = context.new_page()
             page.goto(f"{address}/{name}", wait_until="networkidle")
             page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
+            page.wait_for_timeout(500)  # the theme lets what scrolls be focused 300 ms after the last change of a page
             return page
 
         yield open_page

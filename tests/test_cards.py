@@ -1,10 +1,13 @@
 """Cards: every term, symbol and equation has one, and a page shows it to hand and keyboard alike."""
 
+import json
+
 import nbformat
 import pytest
 
+from lib.measures.intervals import Estimate
 from lib.models.data import ROOT
-from lib.study import cards, pages, recorded
+from lib.study import cards, claims, pages, recorded, scorecard
 
 TERMS, SYMBOLS = (
     dict(read((ROOT / "book" / name).read_text()))
@@ -34,6 +37,54 @@ def test_a_term_is_linked_once_and_only_in_sentences():
         sources[0].replace("\nA dip\n", "\nA {term}`dip`\n"),
         sources[1].replace("of a VAE", "of a {term}`VAE`"),
     ]
+
+
+def test_a_claim_says_its_sentence_its_range_what_was_published_and_what_this_edition_finds():
+    one = claims.by_id("decay")["claim-decay-decay_memorised"]
+    ours, other = Estimate(-2.0, -2.5, -1.5, 9), Estimate(-1.0, -2.0, 1.0, 9)
+    row = scorecard.Row("x", "id", one, ours, "reproduced", other, "undecided", here=True)
+    said = cards.claim(row)
+    accepted = claims.accepted(one).replace("<", "&lt;")
+    assert [part in said for part in (one.claim, one.published, accepted)] == [True] * 3
+    assert (
+        f"this build: −2 [−2.5, −1.5] {one.unit}, ✔ reproduced<br>recorded: −1 [−2, 1] {one.unit}, ? undecided" in said
+    )
+    missing = cards.claim(row._replace(ours=None, recorded=None, here=False, verdict="not run"))
+    assert missing.endswith("<br>– not run")
+    assert "&lt;b&gt;" in cards.claim(row._replace(claim=one._replace(claim="<b>")))
+
+
+def test_a_number_of_a_text_is_linked_to_its_claim_and_unlinked_where_there_is_no_scorecard():
+    addresses = claims.addresses(["decay", "no_such_section"])
+    linked = claims.linked("−2", addresses["decay_memorised"])
+    assert linked == '<a href="../book/scorecard.html#claim-decay-decay_memorised">−2</a>'
+    assert claims.linked("−2", addresses.get("unknown")) == "−2"
+    assert claims.unlinked(json.dumps([linked, linked])) == '["\\u22122", "\\u22122"]'
+
+
+CLAIMS_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>x</title><main>
+<p>It is {}, and {}.</p></main><script src="said.js"></script><script src="cards.js"></script>"""
+
+
+def test_a_claims_card_opens_at_focus_and_pointer_as_a_term_does(chromium, tmp_path):
+    section = recorded.read("decay")
+    rows = scorecard.rows({}, {"decay": section.record})
+    (tmp_path / "said.js").write_text(cards.script("", "", [], rows))
+    (tmp_path / "cards.js").write_text((ROOT / "book" / "_static" / "cards.js").read_text())
+    two = [row for row in rows if row.ours][:2]
+    file = tmp_path / "page.html"
+    file.write_text(CLAIMS_PAGE.format(*(claims.linked(claims.written(row.ours), row.id) for row in two)))
+    page = chromium.new_page()
+    page.goto(file.as_uri())
+    page.keyboard.press("Tab")
+    card = page.locator("#card")
+    assert two[0].claim.claim in card.inner_text()
+    assert claims.VERDICTS[two[0].verdict] in card.inner_text()
+    page.keyboard.press("Escape")
+    assert not card.is_visible()
+    page.locator("a").last.hover()
+    assert two[1].claim.published in card.inner_text()
+    page.close()
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def written(folder, model, z):
     (folder / "notebooks").mkdir()
     page = folder / "notebooks" / "page.html"
     page.write_text(
-        f'<!doctype html><meta charset="utf-8"><title>x</title><link rel="stylesheet" href="../_static/explorer.css">{part}'
+        f'<!doctype html><meta charset="utf-8"><title>x</title><link rel="stylesheet" href="../_static/explorer.css"><script src="../_static/shared.js"></script>{part}'
     )
     return page
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from lib.measures.flows import sampler
+from lib.measures.flows import mixture_velocity, sampler
 from lib.models.data import Dataset
 from lib.models.flows import Flow, VelocityNetwork
-from lib.protocols import flow_ends, flow_halves, flow_sizes
+from lib.protocols import flow_ends, flow_halves, flow_sizes, flow_ways
 
 HOW = flow_sizes.How(steps=40, samples=30, points=5, threshold=0.1, seed=0)
 NOISE = 0.05
@@ -146,9 +146,33 @@ def test_fits_of_all_sizes_are_measured_over_models_and_time(tmp_path, monkeypat
 
 
 @pytest.mark.usefixtures("single_precision")
-def test_training_images_are_those_of_the_fit(tmp_path, monkeypatch):
+def test_training_images_and_ways_are_those_of_the_fit(tmp_path, monkeypatch):
     monkeypatch.setattr(flow_sizes, "fit", functools.partial(flow_sizes.fit, folder=tmp_path))
     images = dataset()
     with ThreadPoolExecutor(1) as executor:
         ((fitted,),) = flow_sizes.fits([Flow(4, 16, 4, width=8, blocks=1)], [3], images, "cpu", executor)
-    assert torch.equal(flow_sizes.training(fitted, images), VelocityNetwork.observe(images.train[fitted.index]))
+    train = flow_sizes.training(fitted, images)
+    assert torch.equal(train, VelocityNetwork.observe(images.train[fitted.index]))
+    ways = flow_ways.of_fits([fitted, fitted], images, 3, HOW)
+    torch.testing.assert_close(ways.points[:, -1], flow_sizes.emitted(fitted.model, train, HOW)[:3].repeat(2, 1))
+    assert ways.distance.shape == (6, HOW.steps + 1)
+
+
+def test_a_memoriser_heads_for_the_mean_at_first_and_for_a_copy_at_last():
+    train = torch.tensor([[-3.0, 0.0], [3.0, 0.0]])
+    way = flow_ways.way(flow_ends.memoriser(train, 1e-3).velocity(), torch.tensor([[0.5, 1.0], [-2.0, 0.0]]), train, 60)
+    assert way.points.shape == (2, 61, 2)
+    assert way.points[:, 0].tolist() == [[0.5, 1.0], [-2.0, 0.0]]
+    torch.testing.assert_close(way.distance[:, 0], torch.full((2,), 3.0))  # the mean of both, whatever the noise
+    assert way.distance[:, -1].max() < 0.01
+    assert way.distance.diff(dim=1).max() < 1e-3  # it never rises, but by the noise of an image
+
+
+def test_of_one_round_part_a_way_and_where_it_heads_are_known():
+    """Points are m t + z sqrt(t^2 s^2 + (1 - t)^2), and E[x | x_t = y] is that of two normal variables."""
+    mean, scale, z = torch.tensor([[1.0, -2.0]]), 0.5, torch.tensor([[0.3, 0.8]])
+    way = flow_ways.way(mixture_velocity([1.0], mean, [scale]), z, mean, 400)
+    t = way.times[:, None]
+    spread = ((t * scale) ** 2 + (1 - t) ** 2).sqrt()
+    torch.testing.assert_close(way.points[0], t * mean + spread * z, atol=1e-4, rtol=0)
+    torch.testing.assert_close(way.distance[0], (t * scale**2 / spread * z).norm(dim=1), atol=1e-4, rtol=0)

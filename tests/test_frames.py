@@ -1,14 +1,16 @@
 """A path to be walked by hand: the page's images and numbers are those of torch, and the keyboard is enough."""
 
 import json
+import re
 import shutil
 
 import pytest
 import torch
 from conftest import torus
 
+from lib.measures.flows import mixture_velocity
 from lib.models.data import ROOT
-from lib.protocols import dips
+from lib.protocols import dips, flow_ways
 from lib.study import frames
 
 STEPS = 9
@@ -31,23 +33,58 @@ def part():
     return frames.fragment(images, {name: walk.curve for name, walk in found.items()}).data
 
 
-def written(folder):
+SIZES, NOISES = ("8", "2,000"), ("first", "second", "third")
+
+
+def ways():
+    """Three noises through two flows of each of two sizes, whose images have 2 x 3 pixels, within and beyond 0 and 1."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(len(NOISES), 6, generator=generator, dtype=torch.float64)
+    found = {}
+    for name in ("half A", "half B"):
+        sets = [torch.randn(size, 6, generator=generator, dtype=torch.float64) / 2 for size in (4, 5)]
+        each = [flow_ways.way(mixture_velocity([1] * len(x), x, [0.1] * len(x)), z, x, STEPS - 1) for x in sets]
+        found[name] = flow_ways.Way(each[0].times, *(torch.cat(parts) for parts in list(zip(*each, strict=True))[1:]))
+    return found
+
+
+def scenes():
+    found = ways()
+    images = {name: way.points.view(-1, STEPS, 1, 2, 3) / 2 + 0.5 for name, way in found.items()}
+    curves = {name: (way.times.expand_as(way.distance), way.distance) for name, way in found.items()}
+    choices = {"Size": SIZES, "Noise": NOISES}
+    return frames.fragment(images, curves, "output units", slider="Time", end="units of time", choices=choices).data
+
+
+def written(folder, part):
     shutil.copytree(ROOT / "book" / "_static", folder / "_static", ignore=lambda *_: ["mathjax"])
     (folder / "notebooks").mkdir()
     page = folder / "notebooks" / "page.html"
     style = '<link rel="stylesheet" href="../_static/frames.css">'
-    page.write_text(f'<!doctype html><html lang="en"><meta charset="utf-8"><title>x</title>{style}{part()}')
+    page.write_text(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>x</title>{style}<script src="../_static/shared.js"></script>{part}'
+    )
     return page
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     torch.manual_seed(0)
-    return written(tmp_path_factory.mktemp("page"))
+    return written(tmp_path_factory.mktemp("page"), part())
 
 
 @pytest.fixture
 def page(chromium, path):
+    yield from visited(chromium, path)
+
+
+@pytest.fixture
+def flow_page(chromium, tmp_path):
+    yield from visited(chromium, written(tmp_path, scenes()))
+
+
+def visited(chromium, path):
+    """A page on a phone; nothing may be fetched and nothing may go wrong."""
     opened, trouble = chromium.new_page(viewport={"width": 390, "height": 844}), []
     opened.on("request", lambda one: None if one.url.startswith("file://") else trouble.append(one.url))
     opened.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
@@ -82,6 +119,36 @@ def test_every_step_shows_the_images_and_the_densities_of_torch(page):
         page.keyboard.press("ArrowRight")
 
 
+def test_every_scene_and_time_shows_the_ways_of_torch(flow_page):
+    """Chosen and moved by the keyboard alone, from control to control by Tab; pixels within 2/255, numbers to three digits."""
+    found = ways()
+    for scene in range(len(SIZES) * len(NOISES)):
+        flow_page.locator("select").first.focus()
+        flow_page.keyboard.type(SIZES[scene // len(NOISES)])
+        flow_page.keyboard.press("Tab")
+        flow_page.keyboard.type(NOISES[scene % len(NOISES)])
+        flow_page.keyboard.press("Tab")
+        for step, key in ((0, "Home"), (1, "ArrowRight"), (STEPS - 1, "End")):
+            flow_page.keyboard.press(key)
+            drawn = torch.tensor(flow_page.evaluate(SEEN), dtype=torch.float64)
+            wanted = torch.stack([(way.points[scene, step] / 2 + 0.5).clamp(0, 1) for way in found.values()])
+            assert (drawn / 255 - wanted).abs().max() <= 2 / 255
+            said = flow_page.locator("input").get_attribute("aria-valuetext")
+            numbers = [float(value) for value in re.findall(r"half . ([\d.]+) output units", said)]
+            distances = [float(way.distance[scene, step]) for way in found.values()]
+            assert numbers == pytest.approx(distances, rel=6e-3, abs=6e-3)
+    assert flow_page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_curve_is_that_of_the_chosen_scene(flow_page):
+    curve = flow_page.locator(".curve").first
+    before = curve.get_attribute("d")
+    flow_page.get_by_label("Noise").select_option("second")
+    assert curve.get_attribute("d") != before
+    assert curve.get_attribute("d").count("L") == STEPS - 1
+    assert flow_page.locator(".frames.others").count() == 1
+
+
 def test_the_numbers_that_a_page_holds_are_those_of_torch():
     held = json.loads(part().partition('json">')[2].partition("</script>")[0])
     for model, walk in zip(held["models"], walks().values(), strict=True):
@@ -99,8 +166,10 @@ def test_a_marker_stands_on_each_curve(page):
     assert page.locator(".frames input").input_value() == "0"
 
 
-def test_a_phone_holds_it_and_without_scripts_it_is_a_sentence(chromium, page, path):
+def test_a_phone_holds_it_paper_has_the_figure_instead_and_without_scripts_it_is_a_sentence(chromium, page, path):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.emulate_media(media="print")
+    assert not page.locator(".frames").is_visible()
     plain = chromium.new_context(java_script_enabled=False).new_page()
     plain.goto(path.as_uri())
     assert plain.locator(".frames").inner_text() == frames.WITHOUT

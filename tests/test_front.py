@@ -25,6 +25,8 @@ TEXT = "before\n\n<!-- picture section fig-a -->\nits caption\n\nafter [[dip]] a
 def test_numbers_are_those_of_the_runs():
     found = front.numbers(TEXT, {"section": {"values": {"dip": NUMBER}}, "more": {}})
     assert found.endswith("after 1 [0.5, 1.5] and not run")
+    claimed = front.numbers("[[decay_memorised]]", {"decay": {"values": {"decay_memorised": NUMBER}}})
+    assert claimed == '<a href="../book/scorecard.html#claim-decay-decay_memorised">1 [0.5, 1.5]</a>'
 
 
 def test_the_picture_is_that_of_the_run_with_its_text_and_the_caption_of_the_page():

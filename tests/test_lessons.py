@@ -1,5 +1,6 @@
 """Every section is a lesson, plans add up, and what students get has no solution in it."""
 
+import itertools
 import re
 
 import nbformat
@@ -132,12 +133,51 @@ def test_the_minutes_of_every_plan_add_up():
 
 
 def test_the_steps_of_a_lesson_take_its_minutes_and_stand_in_the_notes():
-    planned = {name: one for name, one in lessons.sections().items() if one.course}
-    assert planned
-    for name, one in planned.items():
-        assert sum(minutes for minutes, _ in one.course) == one.teaching + one.exercise, name
+    for name, one in lessons.sections().items():
+        minutes = [step for step, _ in one.course]
+        assert min(minutes) >= 1, name
+        assert sum(minutes) == one.teaching + one.exercise, name
+        assert one.teaching in itertools.accumulate(minutes), name  # where the exercise begins
+        assert all(what for _, what in one.course), name
         notes = lessons.notes(name, one, {}, "1")
-        assert f"| {one.teaching + one.exercise - one.course[-1][0]} to {one.teaching + one.exercise} " in notes
+        assert f"| {sum(minutes) - minutes[-1]} to {sum(minutes)} " in notes
+
+
+@pytest.mark.parametrize("plan", ["One hour", "Three hours"])
+def test_a_plan_adds_up_from_the_steps_of_its_sections_and_the_minutes_that_were_measured(plan):
+    """Down to steps; and where the computer is waited for, it is for what was measured, within the exercise's minutes."""
+    known, kept = lessons.sections(), {name: section.record for name, section in recorded.sections().items()}
+    (session,) = plans.plans(known)[plan]
+    steps = []
+    for step in session.steps:
+        if step.what == "other":
+            steps.append(step.minutes)
+            continue
+        course = [minutes for minutes, _ in known[step.name].course]
+        begun = list(itertools.accumulate(course)).index(known[step.name].teaching) + 1
+        steps += course[:begun] if step.what == "teach" else course[begun:]
+    assert len(steps) >= 10
+    assert sum(steps) == session.minutes
+    took = {step.name: kept[step.name]["seconds"] / 60 for step in session.steps if step.what == "exercise"}
+    room = {step.name: step.minutes for step in session.steps if step.what == "exercise"}
+    sheet = plans._sheet(session, {}, kept)
+    for name, minutes in took.items():
+        assert (f"before: {{doc}}`../notebooks/{name}`" in sheet) == (minutes > room[name])
+    waits = [round(minutes, 1) for name, minutes in took.items() if minutes <= room[name]]
+    said = re.search(r"In the exercises the computer takes ([\d. +]+)(?: = ([\d.]+))?, measured", sheet)
+    assert [float(one) for one in said[1].split(" + ")] == waits
+    assert float(said[2] or said[1]) == pytest.approx(sum(waits))
+
+
+def test_minutes_that_are_shared_out_add_up_and_follow_the_words():
+    assert lessons.shared(30, [0, 10, 90]) == [1, 4, 25]
+    cells = [nbformat.v4.new_markdown_cell("# Title\n\nTwo words\n\n## Part\n\nsix words in this part here\n")]
+    cells += [nbformat.v4.new_code_cell("seen = 1"), nbformat.v4.new_code_cell("x", metadata={"tags": ["hide-input"]})]
+    cells += [
+        nbformat.v4.new_markdown_cell(":::{admonition} Exercise\nDo it\n:::\n:::{admonition} Solution\nDone\n:::")
+    ]
+    made = lessons.course(nbformat.v4.new_notebook(cells=cells), 17, 5)
+    assert made == [[5, "The claim under test"], [12, "*Part*"], [5, "The exercise"]]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +202,9 @@ def test_a_sheet_has_the_clock_the_measured_minutes_and_the_sum():
     session = Session("A", 60, [Step("teach", "decay", 40), Step("exercise", "decay", 20)])
     sheet = plans._sheet(session, {"decay": {"seconds": 90.0}}, {})
     assert re.search(r"0:40 +\| exercise of {doc}`../notebooks/decay` +\| +20 \| 1.5", sheet)
-    assert sheet.endswith("40 to teach + 20 of exercises = 60 minutes.")
+    assert sheet.endswith(
+        "40 to teach + 20 of exercises = 60 minutes. In the exercises the computer takes 1.5, measured."
+    )
     late = plans._sheet(session, {}, {"decay": {"seconds": 1500.0}})
     assert late.endswith("Longer than its exercise, so to be run before: {doc}`../notebooks/decay`.")
 

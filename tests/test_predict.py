@@ -8,6 +8,7 @@ import nbformat
 import pytest
 from test_book import AT_ONCE
 
+from lib.models.data import ROOT
 from lib.study import pages, runs
 from lib.study.parameters import find, notebooks
 
@@ -222,8 +223,10 @@ def test_both_pages_fit_a_phone(visit):
 
 def test_the_page_stays_light(site):
     text = (site / SECTION).read_text()
-    own = [site / "_static" / f"{name}.js" for name in ("decoder", "paths", "explorer", "predict", "class_guesses")]
-    assert sum(path.stat().st_size for path in own) < 45_000
+    own = list((ROOT / "book" / "_static").glob("*.js"))
+    assert len(own) == 12
+    assert sum(path.stat().st_size for path in own) <= 54_000
+    assert max(path.stat().st_size for path in own) < 13_000
     assert len(text) < 3e6
     assert text.count('src="../_static/explorer.js') == 1
     assert not re.search(r"import |fetch\(|type=\"module\"", "".join(path.read_text() for path in own))

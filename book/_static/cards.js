@@ -1,5 +1,6 @@
-// Cards: what a linked term or equation says, and what a symbol means, under the pointer or at the focus. Escape closes one,
-// and the pointer may go to it. What they say is in cards-said.js; the first time that a page has a symbol, it can be focused.
+// Cards: what a linked term, equation or claim says, and what a symbol means, under the pointer or at the focus. Escape
+// closes one, and the pointer may go to it. What they say is in cards-said.js; where a page first has a symbol, it can be
+// focused.
 {
   const card = Object.assign(document.createElement("div"), { id: "card", hidden: true });
   card.setAttribute("role", "tooltip");
@@ -44,7 +45,7 @@
   card.addEventListener("pointerleave", leave);
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
   const known = (key) => Object.hasOwn(window.cards ?? {}, key);
-  const links = [...document.querySelectorAll("main a[href*='#']:not(.headerlink)")];
+  const links = [...document.querySelectorAll("main a[href*='#']:not(.headerlink, .permalink)")];
   links.filter((link) => known(link.hash.slice(1))).forEach((link) => offer(link, window.cards[link.hash.slice(1)]));
   const seen = new Set();
   document.querySelectorAll("main p .math, main li .math").forEach((formula) => {

@@ -1,7 +1,7 @@
 // A class's guesses: files that predict.js saved are merged here, in the browser, and drawn prompt by prompt.
 {
-  const { FORMAT, MOST, save, mine, element } = window.guesses;
-  const SVG = "http://www.w3.org/2000/svg";
+  const { FORMAT, MOST, save, mine } = window.guesses;
+  const { element, drawn } = window.shared;
   const LARGEST = 2 ** 20; // bytes of a file
   const [WIDTH, ROW] = [420, 48];
   const form = document.getElementById("class-guesses");
@@ -10,7 +10,7 @@
   const known = new Map(); // by browser and prompt: the last guess counts
 
   const write = (x) => Number(x.toPrecision(3)).toString().replace("-", "\u2212");
-  const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+  const count = (n, what, more = "s") => `${n} ${what}${n === 1 ? "" : more}`;
   const text = (value) => typeof value === "string" && value.length > 0;
 
   function understood(content) {
@@ -48,18 +48,11 @@
 
   function draw(refused) {
     const all = [...known.values()];
-    const groups = grouped(all);
+    const groups = Map.groupBy(all, ({ id, prompt }) => `${id} ${prompt}`);
     place.replaceChildren(...[...groups.values()].map(spread));
     form.querySelector("[name=save]").disabled = all.length === 0;
-    status.value = [`${all.length} ${all.length === 1 ? "guess" : "guesses"} on ${count(groups.size, "prompt")}, from ${count(new Set(all.map((guess) => guess.browser)).size, "browser")}.`, ...refused].join(" ");
-  }
-
-  const key = ({ id, prompt }) => `${id} ${prompt}`;
-
-  function grouped(all) {
-    const groups = new Map();
-    all.forEach((guess) => groups.set(key(guess), [...(groups.get(key(guess)) ?? []), guess]));
-    return groups;
+    const browsers = new Set(all.map((guess) => guess.browser)).size;
+    status.value = [`${count(all.length, "guess", "es")} on ${count(groups.size, "prompt")}, from ${count(browsers, "browser")}.`, ...refused].join(" ");
   }
 
   function spread(guesses) {
@@ -79,14 +72,15 @@
     const choices = [...new Set(guesses.flatMap((guess) => guess.choices ?? []).concat(guesses.flatMap((guess) => guess.choice ?? [])))];
     const counts = choices.map((choice) => guesses.filter((guess) => guess.choice === choice).length);
     const most = Math.max(...counts);
-    const svg = picture(ROW * choices.length, choices.map((choice, i) => `${choice} ${counts[i]}`).join(", "));
-    choices.forEach((choice, i) => {
+    const shapes = choices.flatMap((choice, i) => {
       const length = ((WIDTH - 40) * counts[i]) / most;
-      shape(svg, "text", { y: i * ROW + 16 }).textContent = choice;
-      shape(svg, "rect", { y: i * ROW + 24, width: length, height: 14 });
-      shape(svg, "text", { x: length + 8, y: i * ROW + 36 }).textContent = counts[i];
+      return [
+        drawn("text", { y: i * ROW + 16 }, choice),
+        drawn("rect", { y: i * ROW + 24, width: length, height: 14 }),
+        drawn("text", { x: length + 8, y: i * ROW + 36 }, counts[i]),
+      ];
     });
-    return svg;
+    return picture(ROW * choices.length, choices.map((choice, i) => `${choice} ${counts[i]}`).join(", "), shapes);
   }
 
   // Sorted numbers as dots over their axis, equal ones on top of each other; behind them the middle half, and the median.
@@ -99,31 +93,24 @@
     const [first, quarter, median, third, last] = [0, 0.25, 0.5, 0.75, 1].map(at);
     const x = (value) => 20 + ((WIDTH - 40) * (last > first ? (value - first) / (last - first) : 0.5));
     const stacks = new Map();
-    const drawn = numbers.map((value) => {
+    const points = numbers.map((value) => {
       const column = Math.round(x(value) / 10);
       stacks.set(column, (stacks.get(column) ?? 0) + 1);
       return [10 * column, stacks.get(column)];
     });
     const height = 12 * Math.max(...stacks.values()) + 8;
     const said = `${numbers.length} numbers from ${write(first)} to ${write(last)}, median ${write(median)}, middle half ${write(quarter)} to ${write(third)}`;
-    const svg = picture(height + 24, said);
-    shape(svg, "rect", { class: "half", x: x(quarter), y: 0, width: Math.max(2, x(third) - x(quarter)), height });
-    shape(svg, "line", { x1: x(median), x2: x(median), y2: height });
-    drawn.forEach(([cx, level]) => shape(svg, "circle", { cx, cy: height + 2 - 12 * level, r: 5 }));
-    const ends = [[first, "start"], [last, "end"]];
-    ends.forEach(([value, anchor]) => { shape(svg, "text", { x: x(value), y: height + 18, "text-anchor": last > first ? anchor : "middle" }).textContent = write(value); });
+    const svg = picture(height + 24, said, [
+      drawn("rect", { class: "half", x: x(quarter), y: 0, width: Math.max(2, x(third) - x(quarter)), height }),
+      drawn("line", { x1: x(median), x2: x(median), y2: height }),
+      ...points.map(([cx, level]) => drawn("circle", { cx, cy: height + 2 - 12 * level, r: 5 })),
+      ...[[first, "start"], [last, "end"]].map(([value, anchor]) =>
+        drawn("text", { x: x(value), y: height + 18, "text-anchor": last > first ? anchor : "middle" }, write(value))),
+    ]);
     return element("figure", {}, svg, element("figcaption", {}, `${said}.`));
   }
 
-  function picture(height, label) {
-    return shape(document.createElement("div"), "svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": label });
-  }
-
-  function shape(parent, name, attributes) {
-    const node = document.createElementNS(SVG, name);
-    Object.entries(attributes).forEach(([attribute, value]) => node.setAttribute(attribute, value));
-    return parent.appendChild(node);
-  }
+  const picture = (height, label, shapes) => drawn("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": label }, ...shapes);
 
   form.addEventListener("submit", (event) => event.preventDefault());
   form.querySelector("[type=file]").addEventListener("change", (event) => add(event.target.files));

@@ -3,8 +3,7 @@
 {
   // Rounded numbers, as lib/models/rounded.py packs them: 16-bit integers, times a scale.
   function unpack({ scale, data }) {
-    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-    return Float32Array.from(new Int16Array(bytes.buffer), (integer) => integer * scale);
+    return Float32Array.from(new Int16Array(window.shared.bytes(data).buffer), (integer) => integer * scale);
   }
 
   // W x + b, and W applied to both columns of the derivative of x. A row of W belongs to an output.

@@ -11,9 +11,9 @@
   const STEP = 0.1; // latent units of a key
   const FRAME = 12; // milliseconds of computing at a time
   const WIDTH = 400; // of the map, in its own units
-  const SVG = "http://www.w3.org/2000/svg";
 
-  const number = (x) => (Math.abs(x) >= 1000 ? x.toFixed(0) : x.toPrecision(3)).replace("-", "\u2212");
+  const { drawn, number, paint } = window.shared;
+  const draw = (parent, ...what) => parent.appendChild(drawn(...what));
   const place = (x) => x.toFixed(2).replace("-", "\u2212");
 
   const SKELETON = `
@@ -23,15 +23,7 @@
     <div class="map"><canvas class="measure" aria-hidden="true"></canvas><svg role="group" aria-label="Map of two latents"></svg></div>
     <div class="strips"><p class="shortest"><span>shortest path</span><canvas role="img"></canvas></p><p class="straight"><span>straight line</span><canvas role="img"></canvas></p></div>
     <p class="said" role="status"></p>
-    <div class="numbers">
-      <table class="lengths"><caption>Lengths by each metric</caption><thead><tr><td></td>${Object.entries(METRICS).map(([key, name]) =>
-        `<th scope="col" data-metric="${key}">${name.replace("of the ", "")}</th>`).join("")}</tr></thead><tbody>${["straight", "shortest", "ratio"].map((row) =>
-        `<tr data-row="${row}"><th scope="row">${{ straight: "straight line", shortest: "shortest path", ratio: "path / line" }[row]}</th>${
-          Object.keys(METRICS).map((key) => `<td data-metric="${key}"></td>`).join("")}</tr>`).join("")}</tbody></table>
-      <table class="handles"><caption>Under the handles</caption><thead><tr><td></td><th scope="col">latents</th><th scope="col">√det <i>M</i></th></tr></thead>
-        <tbody>${["A", "B"].map((name) => `<tr><th scope="row">${name}</th><td></td><td></td></tr>`).join("")}</tbody></table>
-      <p class="hint">Drag A and B. Or focus one and press arrow keys (with Shift: five times as far; Home: back). A path may leave the map.</p>
-    </div>`;
+    <div class="numbers"></div>`;
 
   class Explorer {
     constructor(root) {
@@ -72,8 +64,8 @@
       const inside = draw(svg, "svg", { width: WIDTH, height: this.height, "aria-hidden": true }); // a path may leave the map
       this.curves = Object.fromEntries(["straight", "shortest"].map((name) =>
         [name, { line: draw(inside, "polyline", { class: name }), dots: draw(inside, "path", { class: `${name} dots` }) }]));
-      draw(svg, "text", { x: WIDTH / 2, y: this.height - 6, class: "axis" }).textContent = "first latent →";
-      draw(svg, "text", { x: -this.height / 2, y: 14, class: "axis", transform: "rotate(-90)" }).textContent = "second latent →";
+      draw(svg, "text", { x: WIDTH / 2, y: this.height - 6, class: "axis" }, "first latent →");
+      draw(svg, "text", { x: -this.height / 2, y: 14, class: "axis", transform: "rotate(-90)" }, "second latent →");
       this.handles = ["A", "B"].map((name, index) => this.handle(svg, name, index));
       this.shade();
     }
@@ -86,7 +78,7 @@
       });
       draw(group, "circle", { r: 22, class: "reach" });
       draw(group, "circle", { r: 11, class: "knob" });
-      draw(group, "text", { dy: "0.35em" }).textContent = name;
+      draw(group, "text", { dy: "0.35em" }, name);
       group.addEventListener("keydown", (event) => this.pressed(event, index));
       group.addEventListener("pointerdown", (event) => {
         group.setPointerCapture(event.pointerId);
@@ -124,14 +116,9 @@
       const values = this.maps[this.metric] ?? new Float32Array(side * side);
       const low = values.reduce((a, b) => Math.min(a, b));
       const range = values.reduce((a, b) => Math.max(a, b)) - low || 1;
+      const upwards = (i) => (side - 1 - Math.floor(i / side)) * side + (i % side);
       Object.assign(canvas, { width: side, height: side });
-      const image = new ImageData(side, side);
-      values.forEach((value, i) => {
-        const row = side - 1 - Math.floor(i / side);
-        const grey = 255 - (170 * (value - low)) / range;
-        image.data.set([grey, grey, grey, 255], 4 * (row * side + (i % side)));
-      });
-      canvas.getContext("2d").putImageData(image, 0, 0);
+      paint(canvas, [1, side, side], values.map((_, i) => 255 - (170 * (values[upwards(i)] - low)) / range));
     }
 
     // What is asked for ------------------------------------------------------------------------------------------
@@ -195,20 +182,22 @@
     }
 
     // What is seen -----------------------------------------------------------------------------------------------
+    get ways() {
+      return { straight: straight(this.ends), shortest: this.path.curve };
+    }
+
     read() {
-      const curves = { straight: straight(this.ends), shortest: this.path.curve };
       return {
         metric: this.metric,
         handles: this.ends,
         measure: this.ends.map((z) => this.decoder.measure(this.metric, z)),
-        lengths: Object.fromEntries(Object.entries(curves).map(([name, curve]) => [name, this.decoder.lengths(curve)])),
+        lengths: Object.fromEntries(Object.entries(this.ways).map(([name, curve]) => [name, this.decoder.lengths(curve)])),
         path: this.path.curve,
       };
     }
 
     show() {
-      const curves = { straight: straight(this.ends), shortest: this.path.curve };
-      Object.entries(curves).forEach(([name, curve]) => {
+      Object.entries(this.ways).forEach(([name, curve]) => {
         const points = curve.map((z) => this.toMap(z).map((x) => x.toFixed(1)));
         const images = curve.filter((_, k) => k % EVERY === 0);
         this.curves[name].line.setAttribute("points", points.join(" "));
@@ -219,37 +208,34 @@
       this.write(this.read());
     }
 
-    write({ lengths, measure }) {
-      Object.keys(METRICS).forEach((key) => {
-        const row = (name) => this.find(`[data-row=${name}] td[data-metric=${key}]`);
-        row("straight").textContent = number(lengths.straight[key]);
-        row("shortest").textContent = number(lengths.shortest[key]);
-        row("ratio").textContent = number(lengths.shortest[key] / lengths.straight[key] || 1);
-      });
-      this.root.querySelectorAll("[data-metric]").forEach((cell) => cell.classList.toggle("chosen", cell.dataset.metric === this.metric));
-      this.ends.forEach((z, i) => {
-        const [latents, stretch] = this.root.querySelectorAll(`.handles tbody tr:nth-child(${i + 1}) td`);
-        latents.textContent = z.map(place).join(", ");
-        stretch.textContent = number(measure[i]);
-        this.handles[i].setAttribute("aria-valuenow", z[0].toFixed(2));
+    // Tables; HTML closes a cell where the next begins.
+    write({ lengths: { straight: line, shortest: path }, measure }) {
+      const cells = (start, value) => Object.keys(METRICS).map((key) =>
+        `<${start} class="${key === this.metric ? "chosen" : ""}">${value(key)}`).join("");
+      const row = (name, words, value) =>
+        `<tr data-row="${name}"><th scope="row">${words}${cells("td", (key) => number(value(key)))}</tr>`;
+      const handles = this.ends.map((z, i) => ({ name: "AB"[i], z: z.map(place), measure: number(measure[i]) }));
+      this.find(".numbers").innerHTML = `
+        <table class="lengths"><caption>Lengths by each metric</caption>
+          <thead><tr><td>${cells('th scope="col"', (key) => METRICS[key].replace("of the ", ""))}</tr></thead>
+          <tbody>${row("straight", "straight line", (key) => line[key])}${row("shortest", "shortest path", (key) => path[key])}
+            ${row("ratio", "path / line", (key) => path[key] / line[key] || 1)}</tbody></table>
+        <table class="handles"><caption>Under the handles</caption>
+          <thead><tr><td><th scope="col">latents<th scope="col">√det <i>M</i></tr></thead>
+          <tbody>${handles.map((at) => `<tr><th scope="row">${at.name}<td>${at.z.join(", ")}<td>${at.measure}</tr>`).join("")}</tbody></table>
+        <p class="hint">Drag A and B. Or focus one and press arrow keys (with Shift: five times as far; Home: back). A path may leave the map.</p>`;
+      handles.forEach((at, i) => {
+        this.handles[i].setAttribute("aria-valuenow", this.ends[i][0].toFixed(2));
         this.handles[i].setAttribute("aria-valuetext",
-          `first latent ${place(z[0])}, second latent ${place(z[1])}, square root of det M ${number(measure[i])}`);
+          `first latent ${at.z[0]}, second latent ${at.z[1]}, square root of det M ${at.measure}`);
       });
     }
 
     strip(canvas, images, name) {
-      const [channels, height, width] = this.data.shape;
+      const [, height, width] = this.data.shape;
       Object.assign(canvas, { width: images.length * width, height });
       canvas.setAttribute("aria-label", `${images.length} images along the ${name}, from A to B`);
-      images.forEach((z, k) => {
-        const [mean] = this.decoder.mean(z);
-        const image = new ImageData(width, height);
-        for (let i = 0; i < width * height; i += 1) {
-          const colour = [0, 1, 2].map((c) => Math.round(255 * mean[(channels === 3 ? c : 0) * width * height + i]));
-          image.data.set([...colour, 255], 4 * i);
-        }
-        canvas.getContext("2d").putImageData(image, k * width, 0);
-      });
+      images.forEach((z, k) => paint(canvas, this.data.shape, this.decoder.mean(z)[0].map((x) => 255 * x), k * width));
     }
 
     settled() {
@@ -262,12 +248,6 @@
         `the straight line ${number(line)}: ${share < 0.05 ? "no shorter" : `${share.toFixed(1)} % shorter`}.`;
       this.root.setAttribute("aria-busy", "false");
     }
-  }
-
-  function draw(parent, name, attributes) {
-    const node = document.createElementNS(SVG, name);
-    Object.entries(attributes).forEach(([key, value]) => node.setAttribute(key, value));
-    return parent.appendChild(node);
   }
 
   document.querySelectorAll(".explorer").forEach((root) => {

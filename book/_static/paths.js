@@ -94,16 +94,14 @@
       this.steps += 1;
       const still = Math.abs(gain) < TOLERANCE && this.damping < 1;
       this.converged = still || this.damping > 1e9 || this.steps >= STEPS;
-      return gain >= 0;
     }
   }
 
   // A grid over the map. The lengths of its edges, of eight to a node, are those of chords.
   class Grid {
     constructor(decoder, [left, right, bottom, top], side) {
-      Object.assign(this, { decoder, side, left, bottom, columns: [], lengths: {} });
+      Object.assign(this, { decoder, side, left, bottom, lengths: { mean: [], expected: [] } });
       this.pitch = [(right - left) / (side - 1), (top - bottom) / (side - 1)];
-      this.lengths = { mean: [], expected: [] };
     }
 
     node(i) {

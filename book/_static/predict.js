@@ -2,39 +2,25 @@
 // a guess is locked. Guesses stay in this browser, without names or times; they can be saved as a file, which
 // book/class_guesses.md reads. A task list in a prompt gives its choices; without one, a guess is words, a number, or both.
 {
+  const { element } = window.shared;
   const FORMAT = "guesses-1";
   const MOST = 500; // characters of a guess
 
-  const store = {
-    kept: {},
-    // Where a browser keeps nothing, guesses last as long as the page.
-    all() {
-      try {
-        this.kept = JSON.parse(localStorage.getItem(FORMAT)) ?? this.kept;
-      } catch { /* as they were */ }
-      return this.kept;
-    },
-    put(id, guess) {
-      const all = { ...this.all(), [id]: guess };
-      if (!guess) delete all[id];
-      this.kept = all;
-      try {
-        localStorage.setItem(FORMAT, JSON.stringify(all));
-      } catch { /* in this page alone */ }
-    },
-  };
+  // All that is kept: guesses by prompt, and a random number that stands for this browser in them, so that no file counts
+  // twice and no two files as one. Where a browser keeps nothing, it lasts as long as the page.
+  let kept = { browser: crypto.getRandomValues(new Uint32Array(2)).join("-"), guesses: {} };
+  try {
+    kept = JSON.parse(localStorage.getItem(`${FORMAT}-kept`)) ?? kept;
+  } catch { /* as it is */ }
 
-  // A random number that stands for this browser in its guesses, so that no file counts twice and no two files as one.
-  function browser() {
-    const fresh = [...crypto.getRandomValues(new Uint32Array(2))].map((part) => part.toString(16).padStart(8, "0")).join("");
+  function put(id, guess) {
+    kept.guesses[id] = guess; // JSON leaves out what is not defined
     try {
-      const known = localStorage.getItem(`${FORMAT}-browser`) ?? fresh;
-      localStorage.setItem(`${FORMAT}-browser`, known);
-      return known;
-    } catch {
-      return fresh;
-    }
+      localStorage.setItem(`${FORMAT}-kept`, JSON.stringify(kept));
+    } catch { /* in this page alone */ }
   }
+
+  const mine = () => Object.values(kept.guesses).filter(Boolean);
 
   function save(guesses, name) {
     const text = JSON.stringify({ format: FORMAT, guesses }, null, 1);
@@ -45,13 +31,6 @@
 
   // A guess in words, such as: It falls · 3.5 · because of the floor
   const said = ({ choice, number, words }) => [choice, number?.toString().replace("-", "\u2212"), words].filter(Boolean).join(" \u00b7 ");
-
-  function element(name, attributes = {}, ...children) {
-    const node = document.createElement(name);
-    Object.entries(attributes).forEach(([key, value]) => node.setAttribute(key, value));
-    node.append(...children);
-    return node;
-  }
 
   const titled = (node, text) => node?.matches?.(".admonition") && node.querySelector(".admonition-title").textContent.trim() === text;
 
@@ -74,7 +53,7 @@
         event.preventDefault();
         this.lock();
       });
-      const known = store.all()[this.id];
+      const known = kept.guesses[this.id];
       this.guess = known?.prompt === this.text ? known : null;
       this.draw();
     }
@@ -103,7 +82,7 @@
       const again = element("button", { type: "button" }, "Guess again");
       const keep = element("button", { type: "button" }, "Save all my guesses");
       again.addEventListener("click", () => this.forget());
-      keep.addEventListener("click", () => save(Object.values(store.all()), "guesses.json"));
+      keep.addEventListener("click", () => save(mine(), "guesses.json"));
       return [element("p", {}, "Locked: ", element("q", {}, said(this.guess))), again, keep];
     }
 
@@ -115,14 +94,13 @@
       if (typed && !Number.isFinite(number)) return this.ask(".number input", `${typed} is not a number; one is 3.5.`);
       if (this.choices.length && !choice) return this.ask("input", "Choose one first.");
       if (!choice && !words && !typed) return this.ask("textarea", "Guess first, in words or as a number.");
-      this.guess = { browser: browser(), id: this.id, title: this.title, prompt: this.text };
+      this.guess = { browser: kept.browser, id: this.id, title: this.title, prompt: this.text };
       if (this.choices.length) Object.assign(this.guess, { choice, choices: this.choices });
       if (typed) this.guess.number = number;
       if (words) this.guess.words = words;
-      store.put(this.id, this.guess);
+      put(this.id, this.guess);
       this.draw();
-      const toggle = this.answer.querySelector(".toggle-button[aria-expanded=false]");
-      toggle?.click();
+      this.answer.querySelector(".toggle-button[aria-expanded=false]")?.click();
       this.status.textContent = "Your guess is locked. The answer is open below.";
       this.form.querySelector("button").focus();
       return undefined;
@@ -135,14 +113,14 @@
 
     forget() {
       this.guess = null;
-      store.put(this.id, null);
+      put(this.id);
       this.draw();
       this.status.textContent = "Your guess is forgotten, and the answer is closed.";
       this.form.querySelector("input, textarea").focus();
     }
   }
 
-  window.guesses = { FORMAT, MOST, save, said, element, mine: () => Object.values(store.all()) };
+  window.guesses = { FORMAT, MOST, save, mine };
   [...document.querySelectorAll(".admonition")]
     .filter((node) => titled(node, "Change this and predict") && titled(node.nextElementSibling, "Answer"))
     .forEach((node, index) => new Prompt(node, node.nextElementSibling, index));

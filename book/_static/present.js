@@ -1,11 +1,10 @@
 // Slides: ?present at the end of a page's address shows its sections one screen at a time. What a screen cannot hold goes
 // on the next; a figure has one of its own. Keys: arrows, n notes, s solution, c code, Escape back to the page.
 if (new URLSearchParams(location.search).has("present")) {
-  const make = (tag, name, parent) => {
-    const element = document.createElement(tag);
-    element.className = name;
-    parent?.append(element);
-    return element;
+  const make = (tag, name, parent, text = "") => {
+    const node = window.shared.element(tag, { class: name }, text);
+    parent?.append(node);
+    return node;
   };
   const SOLUTION = /^(Solution|Answer)/;
   const title = (block) => block.querySelector(".admonition-title, summary")?.textContent.trim() ?? "";
@@ -40,7 +39,7 @@ if (new URLSearchParams(location.search).has("present")) {
       }
       if (SOLUTION.test(title(block))) {
         block.classList.add("solution");
-        make("span", "solution-hint", block.querySelector(".admonition-title, summary")).textContent = " (press s)";
+        make("span", "solution-hint", block.querySelector(".admonition-title, summary"), " (press s)");
       }
       if (alone(block) && !empty(slide)) slide = add(heading);
       slide.body.append(block);
@@ -96,13 +95,12 @@ if (new URLSearchParams(location.search).has("present")) {
   function bar() {
     const foot = make("div", "deck-bar", deck);
     for (const [text, key, label] of [["‹", "ArrowLeft", "previous slide"], ["›", "ArrowRight", "next slide"]]) {
-      const button = make("button", "", foot);
-      button.textContent = text;
+      const button = make("button", "", foot, text);
       button.ariaLabel = label;
       button.addEventListener("click", KEYS[key]);
     }
     make("output", "place", foot).setAttribute("role", "status");
-    make("span", "hint", foot).textContent = "n notes · s solution · c code · Esc page";
+    make("span", "hint", foot, "n notes · s solution · c code · Esc page");
     const clock = make("time", "clock", foot);
     const tick = () => {
       const seconds = Math.floor((Date.now() - started) / 1000);

@@ -5,7 +5,7 @@ import re
 
 import nbformat
 
-from lib.study import lessons, plans, quizzes
+from lib.study import claims, lessons, plans, quizzes
 from lib.study.lessons import Check, Lesson
 from lib.study.plans import Records
 
@@ -73,7 +73,7 @@ def for_class(
     cells = [cell for check in one.checks for cell in _to_write(check)]
     _before_exercise(made, cells and [_cell("check-yourself", "## Check yourself"), *cells])
     if audience == "instructors":
-        made.cells.insert(1, _cell("notes", _notes("tip", name, one, records, recorded)))
+        made.cells.insert(1, _cell("notes", claims.unlinked(_notes("tip", name, one, records, recorded))))
     return made
 
 

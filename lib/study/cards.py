@@ -1,6 +1,6 @@
-"""What a term, a symbol or an equation means, for the cards that a page shows under the pointer and at the focus.
+"""What a term, a symbol or an equation means, and a claim says, for the cards that a page shows at pointer and focus.
 
-They are those of the glossary, of the page of notation, and of the sections; ``book/_static/cards.js`` shows them.
+They are those of glossary, notation, sections and scorecard; ``book/_static/cards.js`` shows them.
 """
 
 import html
@@ -10,7 +10,9 @@ from collections.abc import Iterable
 
 import nbformat
 
+from lib.study import claims
 from lib.study.quizzes import inline
+from lib.study.scorecard import Row
 
 TERM = re.compile(r"^(\w.*(?:\n\w.*)*)\n  (.+)$", re.MULTILINE)
 EQUATION = re.compile(r"^\$\$\n(.*?)^\$\$ \((eq-[\w-]+)\)$", re.MULTILINE | re.DOTALL)
@@ -26,19 +28,33 @@ ELSEWHERE |= {"influential", "metric", "null", "prior", "rank"}
 ROLE = re.compile(r"\{(?:term|doc|ref)\}`(?:\.\./notebooks/)?([^`<]+?)(?: <\w+>)?`")
 
 
-def script(glossary: str, notation: str, sections: Iterable[str]) -> str:
-    """The script that holds all cards: by the anchors of terms and equations, and by the formula of a symbol.
+def script(glossary: str, notation: str, sections: Iterable[str], decided: Iterable[Row]) -> str:
+    """The script that holds all cards: by the anchors of terms, equations and claims, and by the formula of a symbol.
 
     Args:
         glossary: the page of terms.
         notation: the page with a table of symbols.
         sections: texts with equations.
+        decided: the lines of the scorecard.
     """
     cards = {f"term-{_anchor(name)}": meaning for name, meaning in terms(glossary)}
     cards |= {f"\\({name}\\)": meaning for name, meaning in symbols(notation)}
     for text in sections:
         cards |= {f"equation-{label}": html.escape(f"\\[{formula}\\]") for formula, label in EQUATION.findall(text)}
+    cards |= {row.id: claim(row) for row in decided}
     return f"window.cards = {json.dumps(cards, ensure_ascii=False)};\n"
+
+
+def claim(row: Row) -> str:
+    """A claim as HTML: its sentence, what was published, the range that decides, and what this edition finds."""
+    one = row.claim
+    lines = [f"{one.claim} ({one.where})", f"published: {one.published}; accepted {claims.accepted(one)}"]
+    found = [("this build" if row.here else "recorded", row.ours, row.verdict)]
+    found += [("recorded", row.recorded, row.recorded_verdict)] if row.recorded else []
+    for run, ours, verdict in found:
+        number = f"{run}: {claims.written(ours)} {one.unit}, " if ours else ""
+        lines.append(f"{number}{claims.VERDICTS[verdict]}")
+    return "<br>".join(map(html.escape, lines))
 
 
 def terms(glossary: str) -> Iterable[tuple[str, str]]:

@@ -8,9 +8,10 @@ below its bar does not show, nothing is decided. Ranges are frozen in ``ranges.l
 import hashlib
 import json
 import math
+import re
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from lib.study import items, tables
 
 NUMBERS = Estimate._fields[:5]
 CLAIMS = ROOT / "book" / "claims"
+SCORECARD = "../book/scorecard.html"
 
 VERDICTS = {
     "reproduced": "✔ reproduced",
@@ -97,6 +99,37 @@ def by_id(notebook: str) -> dict[str, Claim]:
         name = f"claim-{claim.notebook}-{claim.value}"
         found[f"{name}-{claim.kind}" if name in found else name] = claim
     return found
+
+
+def addresses(sections: Iterable[str]) -> dict[str, str]:
+    """The addresses of the claims of sections by the names of their values; of two claims of one value, the first."""
+    found: dict[str, str] = {}
+    for name in sections:
+        for address, claim in by_id(name).items():
+            found.setdefault(claim.value, address)
+    return found
+
+
+def linked(text: str, address: str | None) -> str:
+    """A number of a page as a link to its claim on the scorecard, if it has one."""
+    return f'<a href="{SCORECARD}#{address}">{text}</a>' if address else text
+
+
+def unlinked(text: str) -> str:
+    """A text without these links, for where there is no scorecard.
+
+    Example:
+        >>> unlinked(f"It is {linked('3 [2, 4]', 'claim-decay-dip')}.")
+        'It is 3 [2, 4].'
+    """
+    return re.sub(rf'<a href=(\\?"){re.escape(SCORECARD)}#[\w-]+\1>(.*?)</a>', r"\2", text)
+
+
+def written(value: Estimate | None) -> str:
+    """An estimate in a sentence, with its interval if it has one."""
+    if value is None:
+        return "(not run)"
+    return str(value) if value.n else number(value.value)
 
 
 def verdict(claim: Claim, values: Mapping[str, Estimate | float]) -> str:

@@ -13,9 +13,13 @@ PICTURE = re.compile(r"<!-- picture (\w+) ([\w-]+) -->")
 
 
 def numbers(text: str, records: Mapping[str, dict]) -> str:
-    """A text in which every ``[[value]]`` is the estimate of that name, from whatever section has it, or "not run"."""
+    """A text in which every ``[[value]]`` is the estimate of that name, from whatever section has it, or "not run".
+
+    It is a link to its claim on the scorecard, if it has one.
+    """
     known = {name: value for record in records.values() for name, value in claims.estimates(record).items()}
-    return VALUE.sub(lambda place: str(known.get(place[1], "not run")), text)
+    claimed = claims.addresses(records)
+    return VALUE.sub(lambda place: claims.linked(str(known.get(place[1], "not run")), claimed.get(place[1])), text)
 
 
 def picture(notebook: nbformat.NotebookNode, name: str) -> tuple[bytes, str]:

@@ -6,7 +6,8 @@ It stands in the notebook's own metadata under ``lesson``, which no run depends 
 import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -21,6 +22,10 @@ TOPIC = re.compile(r"^\(pre-([\w-]+)\)=\n## (.+)$", re.MULTILINE)
 NEEDS = re.compile(r"\*\*You need:\*\*(.*?)\*\*You get:\*\*", re.DOTALL)
 WRONG = ("usually got wrong", "what the section says")
 OPTIONAL = {"checks": [], "quiz": [], "course": []}
+FIRST = "The claim under test"
+EXERCISE, PREDICT = "The exercise", "*Change this and predict*"
+TASKS = {"Exercise": EXERCISE, "Solution": EXERCISE, "Change this and predict": PREDICT, "Answer": PREDICT}
+"""what is to be done, by the titles of its parts"""
 BEFORE = (
     "**Before:** run the section once, on the machine that will run it in class, so that its models are in the cache: "
     "`python -m lib run {name}`. For slides, add `?present` to the address of the page; there, `n` shows these notes, "
@@ -43,9 +48,12 @@ class Misconception(NamedTuple):
     cell: str = ""
     """of the notebook, that has the numbers of a fact without values"""
 
-    def told(self, values: Values) -> str:
-        """The fact with the numbers of a run; where they do not refute, it says so."""
-        text = VALUE.sub(lambda place: _written(values.get(place[1])), self.fact)
+    def told(self, values: Values, section: str = "") -> str:
+        """The fact with the numbers of a run, linked to claims of the section; where they do not refute, it says so."""
+        claimed = claims.addresses([section])
+        text = VALUE.sub(
+            lambda place: claims.linked(claims.written(values.get(place[1])), claimed.get(place[1])), self.fact
+        )
         if self.refutes is None:
             return text
         name = VALUE.search(self.fact)[1]
@@ -102,7 +110,7 @@ class Lesson(NamedTuple):
     checks: list[Check]
     quiz: list[Question]
     course: list[list]
-    """minutes and what is done in them, in turn; none where nobody has planned it"""
+    """minutes and what is done in them, in turn; see :func:`course` where nobody has planned it"""
 
 
 def lesson(name: str, notebook: nbformat.NotebookNode) -> Lesson | None:
@@ -126,7 +134,47 @@ def lesson(name: str, notebook: nbformat.NotebookNode) -> Lesson | None:
     quiz = [Question(**each | {"choices": [Choice(**choice) for choice in each["choices"]]}) for each in found["quiz"]]
     own = {"misconceptions": wrong, "quiz": quiz, "checks": [Check(**each) for each in found["checks"]]}
     minutes = found.pop("minutes")
+    found["course"] = found["course"] or course(notebook, **minutes)
     return Lesson(**(found | minutes | own))
+
+
+def course(notebook: nbformat.NotebookNode, teaching: int, exercise: int) -> list[list]:
+    """Minutes for each part of a section, in proportion to the words to be read there, and for what is to be done.
+
+    To be read are prose, captions and the code that is shown. What is to be done has its solution, to be talked about.
+    """
+    words, here = Counter(), FIRST
+    for cell in notebook.cells:
+        task = None
+        for line in _read(cell):
+            if cell.cell_type == "markdown" and line.startswith("## "):
+                here = f"*{line[3:]}*"
+            task = None if line == ":::" else TASKS.get(line.removeprefix(":::{admonition} "), task)
+            words[task or here] += len(line.split())
+    done = [task for task in (EXERCISE, PREDICT) if words[task]]
+    both = (teaching, [part for part in words if part not in done]), (exercise, done)
+    steps = (zip(shared(total, [words[name] for name in names]), names, strict=True) for total, names in both)
+    return [list(step) for step in itertools.chain(*steps)]
+
+
+def _read(cell: nbformat.NotebookNode) -> list[str]:
+    if cell.cell_type == "markdown":
+        return cell.source.splitlines()
+    hidden = {"hide-input", "hide-cell", "remove-cell"} & set(cell.metadata.get("tags", []))
+    caption = cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", "")
+    return [caption, *([] if hidden else cell.source.splitlines())]
+
+
+def shared(minutes: int, weights: Sequence[int]) -> list[int]:
+    """Whole minutes that add up, at least one for each and the rest in proportion to weights.
+
+    Example:
+        >>> shared(10, [1, 1, 5])
+        [2, 2, 6]
+    """
+    rest, ends = minutes - len(weights), itertools.accumulate(weights, initial=0)
+    places = [round(rest * end / sum(weights)) for end in ends]
+    return [1 + after - before for before, after in itertools.pairwise(places)]
 
 
 def supported(misconception: Misconception, name: str, notebook: nbformat.NotebookNode) -> bool:
@@ -174,7 +222,7 @@ def notes(name: str, one: Lesson, found: Values, minutes: str) -> str:
     """
     needed = ", ".join(f"{{ref}}`pre-{topic}`" for topic in one.prerequisites)
     wrong = tables.rows(
-        ("usually got wrong", "what the section says"), [(w.wrong, w.told(found)) for w in one.misconceptions]
+        ("usually got wrong", "what the section says"), [(w.wrong, w.told(found, name)) for w in one.misconceptions]
     )
     return "\n\n".join(
         [
@@ -184,28 +232,22 @@ def notes(name: str, one: Lesson, found: Values, minutes: str) -> str:
             f"**Afterwards one can:**\n\n{_list(one.outcomes)}",
             f"**Needs:** {needed}.",
             f"**Key points:**\n\n{_list(one.key_points)}",
-            *_course(one.course),
+            _course(one.course),
             tables.markdown(wrong),
             *(f"Correct in `{check.name}`:\n\n```python\n{check.correct}\n```" for check in one.checks),
         ]
     )
 
 
-def _course(steps: list[list]) -> list[str]:
-    """The steps of a lesson with the minutes at which they begin; nothing if there are none."""
+def _course(steps: list[list]) -> str:
+    """The steps of a lesson with the minutes at which they begin."""
     starts = itertools.accumulate((minutes for minutes, _ in steps), initial=0)
     rows = [(f"{start} to {start + minutes}", what) for start, (minutes, what) in zip(starts, steps, strict=False)]
-    return [tables.markdown(tables.rows(("minutes", "what"), rows))] if rows else []
+    return tables.markdown(tables.rows(("minutes", "what"), rows))
 
 
 def _list(lines: list[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _written(value: Estimate | None) -> str:
-    if value is None:
-        return "(not run)"
-    return str(value) if value.n else number(value.value)
 
 
 def _range(low: float, high: float) -> str:

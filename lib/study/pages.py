@@ -230,34 +230,40 @@ def _stage(
     without = {name: _source(parameters.find(name)) for name in _chapters(toc) - made.keys()}
     items = {name: one.job.items for name, one in long.items()} | {job.notebook.stem: job.items for job, _ in runs}
     shown = {name: audiences.page(one, name, audience, records, kept) for name, one in {**made, **without}.items()}
-    _stage_sections(shown, {name: path.read_bytes() for name, path in items.items()}, sources)
+    decided = scorecard.rows(records, kept)
+    _stage_sections(shown, {name: path.read_bytes() for name, path in items.items()}, decided, sources)
     index, content = front.with_picture((ROOT / "book" / "index.md").read_text(), made)
     (sources / "book" / "index.md").write_text(front.numbers(index, kept | records))
     if content:
         (sources / "book" / "front.png").write_bytes(content)
-    decided = scorecard.rows(records, kept)
-    (sources / "book" / "scorecard.md").write_text(
-        scorecard.page((ROOT / "book" / "scorecard.md").read_text(), decided)
-    )
     scorecard.table(decided).to_csv(sources / "book" / "results.csv", index=False)
     (sources / "book" / "execution.md").write_text(execution.page(runs, long))
-    lessons_page = (ROOT / "book" / "teaching.md").read_text()
-    (sources / "book" / "teaching.md").write_text(
-        plans.page(lessons_page, records, kept, mistakes=audience != "students")
-    )
-    steady = (ROOT / "book" / "stability.md").read_text()
-    (sources / "book" / "stability.md").write_text(stability.with_tables(steady, ROOT / "recorded" / "stability"))
-    checked = (ROOT / "book" / "verification.md").read_text()
-    (sources / "book" / "verification.md").write_text(verification.with_lines(checked))
+    filled = {
+        "scorecard": lambda text: scorecard.page(text, decided),
+        "teaching": lambda text: plans.page(text, records, kept, mistakes=audience != "students"),
+        "stability": lambda text: stability.with_tables(text, ROOT / "recorded" / "stability"),
+        "verification": verification.with_lines,
+    }
+    for name, fill in filled.items():
+        path = sources / "book" / f"{name}.md"
+        path.write_text(fill(path.read_text()))
     (sources / "book" / "results.json").write_text(json.dumps({"this build": records, "recorded": kept}, indent=1))
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    if "parts" not in toc:  # one section, without the scorecard
+        for path in sources.glob("notebooks/*.ipynb"):
+            path.write_text(claims.unlinked(path.read_text()))
     _address(sources, config["sphinx"]["config"]["html_theme_options"])
     editions.stage(sources, config["sphinx"]["config"])
     (sources / "_config.yml").write_text(yaml.safe_dump(config))
     (sources / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
 
 
-def _stage_sections(sections: Mapping[str, nbformat.NotebookNode], items: Mapping[str, bytes], sources: Path) -> None:
+def _stage_sections(
+    sections: Mapping[str, nbformat.NotebookNode],
+    items: Mapping[str, bytes],
+    decided: Sequence[scorecard.Row],
+    sources: Path,
+) -> None:
     """Sections with what can be taken away from them, with links to the glossary, and with what cards say."""
     glossary, notation = ((ROOT / "book" / f"{name}.md").read_text() for name in ("glossary", "notation"))
     terms = [term for term, _ in cards.terms(glossary)]
@@ -266,7 +272,7 @@ def _stage_sections(sections: Mapping[str, nbformat.NotebookNode], items: Mappin
         cards.linked(shown, terms)
         nbformat.write(shown, sources / "notebooks" / f"{name}.ipynb")
     texts = (cell.source for shown in sections.values() for cell in shown.cells if cell.cell_type == "markdown")
-    (sources / "book" / "_static" / "cards-said.js").write_text(cards.script(glossary, notation, texts))
+    (sources / "book" / "_static" / "cards-said.js").write_text(cards.script(glossary, notation, texts, decided))
 
 
 def revision(branch: str) -> str:

@@ -143,8 +143,16 @@ def _sum(session: Session, records: Records, recorded: Records) -> str:
         f"{' + '.join(f'{minutes} {words}' for words, minutes in sums.items() if minutes)} = {session.ends()} minutes."
     )
     known = {**recorded, **records}
-    runs = [step for step in session.steps if step.what == "exercise" and step.name in known]
-    late = [step for step in runs if known[step.name]["seconds"] > 60 * step.minutes]
+    runs = {
+        step: known[step.name]["seconds"] / 60
+        for step in session.steps
+        if step.what == "exercise" and step.name in known
+    }
+    late = [step for step, took in runs.items() if took > step.minutes]
+    waits = [round(took, 1) for step, took in runs.items() if step not in late]
+    if waits:
+        total = f" = {sum(waits):.1f}" if len(waits) > 1 else ""
+        said += f" In the exercises the computer takes {' + '.join(f'{one:.1f}' for one in waits)}{total}, measured."
     if late:
         pages = ", ".join(f"{{doc}}`../notebooks/{step.name}`" for step in late)
         said += f" Longer than its exercise, so to be run before: {pages}."
@@ -155,5 +163,5 @@ def _mistakes(known: Mapping[str, Lesson], records: Records) -> str:
     rows = []
     for name, one in known.items():
         found = lessons.values(records, name)
-        rows += [(f"{{doc}}`../notebooks/{name}`", each.wrong, each.told(found)) for each in one.misconceptions]
+        rows += [(f"{{doc}}`../notebooks/{name}`", each.wrong, each.told(found, name)) for each in one.misconceptions]
     return tables.markdown(tables.rows(("section", *lessons.WRONG), rows))
