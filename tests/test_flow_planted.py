@@ -52,8 +52,8 @@ def test_the_audit_takes_a_flow_as_the_book_says(tmp_path, monkeypatch, fewer_re
     fitted = fit([Flow(0, 2000, 32, width=32)], Dataset("s", x[:24], torch.arange(24), x[24:], torch.arange(24), "d"),
                  "cpu", folder=tmp_path / "fits")[0]  # fmt: skip
     save_file(dict(fitted.model.state_dict()), tmp_path / "flow.safetensors")
-    program = program.replace("SIDE, WIDTH = 14, 256", "SIDE, WIDTH = 5, 32").replace(", 16)", ", 6)")  # steps
-    monkeypatch.setattr(audit, "SEARCHED", 12)
+    program = program.replace("SIDE, WIDTH = 14, 256", "SIDE, WIDTH = 5, 32").replace(", 16)", ", 3)")  # steps
+    monkeypatch.setattr(audit, "SEARCHED", 4)
     (tmp_path / "my_flow.py").write_text(program)
     for name, part in (("X", x[:24]), ("Y", x[24:])):
         np.save(tmp_path / f"{name}.npy", part.numpy()[:, 0])
@@ -70,4 +70,4 @@ def test_the_audit_takes_a_flow_as_the_book_says(tmp_path, monkeypatch, fewer_re
     z = torch.randn(2, 25)
     scope: dict = {}
     exec(compile(program, "my_flow.py", "exec"), scope)
-    torch.testing.assert_close(scope["decoder"](z)[:, 0].flatten(1), sampler(fitted.model, 6)(z))
+    torch.testing.assert_close(scope["decoder"](z)[:, 0].flatten(1), sampler(fitted.model, 3)(z))

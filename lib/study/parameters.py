@@ -9,6 +9,7 @@ that may use the other parameters::
 """
 
 import ast
+import functools
 import importlib.util
 import math
 import re
@@ -17,7 +18,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import papermill
 import torch
 import yaml
 
@@ -68,7 +68,7 @@ class Parameter(NamedTuple):
 def parts() -> dict[str, list[Path]]:
     """The notebooks of each part by its caption, in the order of the book, which ``_toc.yml`` alone gives."""
     found = {}
-    for part in yaml.safe_load(CONTENTS.read_text())["parts"]:
+    for part in _yaml(CONTENTS.read_text())["parts"]:
         files = [entry["file"] for entry in part["chapters"]]
         found[part["caption"]] = [ROOT / f"{file}.ipynb" for file in files if file.startswith("notebooks/")]
     return {caption: paths for caption, paths in found.items() if paths}
@@ -93,6 +93,14 @@ def declared(path: Path) -> dict[str, Parameter]:
     Raises:
         Refused: a line that cannot be understood, with the line.
     """
+    return dict(_declared(path, path.read_bytes()))
+
+
+@functools.cache
+def _declared(path: Path, _: bytes) -> dict[str, Parameter]:
+    """The same, for a file with this content."""
+    import papermill  # takes as long as pandas, and is needed to ask for parameters, not to run with them
+
     found = {}
     for name, entry in papermill.inspect_notebook(path).items():
         kind = entry["inferred_type_name"]
@@ -112,7 +120,13 @@ def preset(name: str) -> dict:
     """A preset: ``timeout`` in seconds per cell, and per notebook its expected ``minutes`` and ``parameters``."""
     if name not in presets():
         raise Refused(f"unknown preset {name!r}; accepted: {', '.join(presets())}")
-    return yaml.safe_load((NOTEBOOKS / "presets" / f"{name}.yml").read_text())
+    return _yaml((NOTEBOOKS / "presets" / f"{name}.yml").read_text())
+
+
+@functools.cache
+def _yaml(text: str) -> dict:
+    """What YAML says, read once: a list of all runs asks a preset twice for each notebook."""
+    return yaml.safe_load(text)
 
 
 def for_run(path: Path, preset_name: str, given: Mapping[str, str]) -> dict[str, object]:
