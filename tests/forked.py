@@ -7,6 +7,7 @@ run with one of a kernel of its own.
 import multiprocessing
 import os
 import time
+from pathlib import Path
 
 from jupyter_client.provisioning import local_provisioner
 
@@ -38,7 +39,7 @@ class Kernel:
 
 def launch(command, env, **_):
     """In place of jupyter_client's own function."""
-    process = SERVER.Process(target=run, args=(command[3:], os.getcwd(), env))
+    process = SERVER.Process(target=run, args=(command[3:], Path.cwd(), env))
     process.start()
     while os.getpgid(process.pid) != process.pid:  # until it leads a group, which may be sent signals
         time.sleep(0.001)

@@ -17,7 +17,7 @@ from lib.models.closure import ROOT
 from lib.models.data import Dataset
 from lib.models.fit import fit
 from lib.models.flows import Flow
-from lib.protocols import audit, dose_response, flow_planted
+from lib.protocols import audit, audit_search, dose_response, flow_planted
 from lib.protocols.planting import Plan
 
 pytestmark = pytest.mark.usefixtures("single_precision")
@@ -53,7 +53,9 @@ def test_the_audit_takes_a_flow_as_the_book_says(tmp_path, monkeypatch, fewer_re
                  "cpu", folder=tmp_path / "fits")[0]  # fmt: skip
     save_file(dict(fitted.model.state_dict()), tmp_path / "flow.safetensors")
     program = program.replace("SIDE, WIDTH = 14, 256", "SIDE, WIDTH = 5, 32").replace(", 16)", ", 3)")  # steps
+    monkeypatch.setattr(audit, "FEWEST", 4)
     monkeypatch.setattr(audit, "SEARCHED", 4)
+    monkeypatch.setattr(audit_search, "STEPS", (20,))
     (tmp_path / "my_flow.py").write_text(program)
     for name, part in (("X", x[:24]), ("Y", x[24:])):
         np.save(tmp_path / f"{name}.npy", part.numpy()[:, 0])
