@@ -27,6 +27,8 @@ from lib.models.sources import DataError
 
 NOTEBOOKS = ROOT / "notebooks"
 CONTENTS = ROOT / "_toc.yml"
+_yaml = functools.cache(yaml.safe_load)
+"""what YAML says, read once: a list of all runs asks for its preset twice with each notebook"""
 SCHEDULER = re.compile(r"(tcp://[\w.\-\[\]:]+:\d{1,5})?", re.ASCII)
 
 
@@ -98,8 +100,7 @@ def declared(path: Path) -> dict[str, Parameter]:
 
 @functools.cache
 def _declared(path: Path, _: bytes) -> dict[str, Parameter]:
-    """The same, for a file with this content."""
-    import papermill  # takes as long as pandas, and is needed to ask for parameters, not to run with them
+    import papermill  # no kernel and no help need it
 
     found = {}
     for name, entry in papermill.inspect_notebook(path).items():
@@ -121,12 +122,6 @@ def preset(name: str) -> dict:
     if name not in presets():
         raise Refused(f"unknown preset {name!r}; accepted: {', '.join(presets())}")
     return _yaml((NOTEBOOKS / "presets" / f"{name}.yml").read_text())
-
-
-@functools.cache
-def _yaml(text: str) -> dict:
-    """What YAML says, read once: a list of all runs asks a preset twice for each notebook."""
-    return yaml.safe_load(text)
 
 
 def for_run(path: Path, preset_name: str, given: Mapping[str, str]) -> dict[str, object]:
@@ -204,11 +199,7 @@ def _has_float64(device: torch.device) -> bool:
 
 
 def convert(parameter: Parameter, value: object) -> object:
-    """A value of the declared type, from text or from YAML.
-
-    Raises:
-        Refused: the value is not of that type.
-    """
+    """A value of the declared type, from text or from YAML; one of another type is refused."""
     try:
         return CONVERTERS[parameter.type](value)
     except (ValueError, TypeError):
@@ -216,29 +207,22 @@ def convert(parameter: Parameter, value: object) -> object:
 
 
 def check_condition(parameter: Parameter, values: Mapping[str, object]) -> None:
-    """Refuse a value outside the range that the notebook declares for it.
-
-    Raises:
-        Refused: with the value, the condition, and the other parameters that the condition reads.
-    """
+    """Refuse a value outside the range that the notebook declares for it, and name the parameters that this reads."""
     if not parameter.condition:
         return
+    condition = parameter.condition.replace("≤", "<=").replace("≥", ">=")
     try:
         # The condition is the notebook's own code, which is about to be executed anyway.
-        holds = eval(_python(parameter.condition), CALLABLE, dict(values))
+        holds = eval(condition, CALLABLE, dict(values))
     except (TypeError, ValueError, ArithmeticError, LookupError):
         holds = False
     if not holds:
-        names = {node.id for node in ast.walk(ast.parse(_python(parameter.condition))) if isinstance(node, ast.Name)}
+        names = {node.id for node in ast.walk(ast.parse(condition)) if isinstance(node, ast.Name)}
         others = ", ".join(f"{name}={values[name]}" for name in sorted(names & values.keys() - {parameter.name}))
         raise Refused(
             f"{parameter.name}={values[parameter.name]} is impossible; accepted: {parameter.condition}"
             + (f", with {others}" if others else "")
         )
-
-
-def _python(condition: str) -> str:
-    return condition.replace("≤", "<=").replace("≥", ">=")
 
 
 WHOLE = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
