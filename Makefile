@@ -28,7 +28,7 @@ edition: $(ready)  ## keep the book that was made of this commit as an archive: 
 test: $(ready)  ## set up, run every check
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadfile
+	.venv/bin/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
 
 lint: $(ready)  ## check style and format
 	.venv/bin/ruff check .

@@ -19,7 +19,7 @@ from lib.classes import class_, pdf
 from lib.models import data
 from lib.options import Given, jobs_option, line, named, parameter_option, preset_option, printable, scheduler_option
 from lib.recording import read, record, verify
-from lib.study import cluster, editions, pages, parameters, recorded, runs, stability, sweeps
+from lib.study import cluster, editions, pages, parameters, recorded, runs, stability
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -98,6 +98,8 @@ def sweep(notebook: str, given: Given, preset: str, jobs: int, scheduler: str) -
 
     Example: python -m lib sweep line_densities -p rank 5,10,14,20
     """
+    from lib.study import sweeps  # it draws: the other commands need no Matplotlib, which takes as long as pandas
+
     grid = named(given)
     if not grid:
         raise parameters.Refused("a sweep needs at least one -p NAME A,B,C")

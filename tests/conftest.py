@@ -2,8 +2,10 @@ import dataclasses
 import inspect
 import itertools
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import forked
 import numpy as np
 import papermill
 import pytest
@@ -19,6 +21,27 @@ from lib.study import pages, parameters, recorded, runs
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 """processes that run the tests"""
 torch.set_num_threads(max(1, torch.get_num_threads() // WORKERS))
+# What a hundred processes import is compiled once, whatever the shell says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+LONGEST = (
+    "notebooks",
+    "accessible",
+    "book",
+    "hostile",
+    "conditions",
+    "flow_planted",
+    "setup_cells",
+    "classes",
+    "cluster",
+)
+"""files that take longest: first, so that no process ends with one of them while the other has nothing left"""
+
+
+def pytest_collection_modifyitems(items):
+    ranks = {f"test_{name}": rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
 
 @pytest.fixture(autouse=True)
@@ -136,12 +159,23 @@ def shared(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def smoke_runs(shared):
-    """All notebooks, executed at preset smoke, as (job, record); each is made once, by one of the processes."""
-    folder = shared / "runs"
-    todo = [dataclasses.replace(job, folder=folder) for job in runs.jobs("smoke", {})]
-    with ThreadPoolExecutor(2) as executor:
-        done = {job.notebook: (job, record) for job, record in runs.execute_all(todo, executor)}
+def smoke_run(shared):
+    """A function that executes notebooks at preset smoke, all or those named, each once whatever asks: (job, record)."""
+
+    def execute(*names):
+        todo = [dataclasses.replace(job, folder=shared / "runs") for job in runs.jobs("smoke", {})]
+        wanted = [job for job in todo if job.notebook.stem in names or not names]
+        with ThreadPoolExecutor(2) as executor, pytest.MonkeyPatch.context() as patch:
+            forked.forking(patch)
+            return list(runs.execute_all(wanted, executor))
+
+    return execute
+
+
+@pytest.fixture(scope="session")
+def smoke_runs(smoke_run):
+    """All notebooks, executed at preset smoke, as (job, record), in the order of the book."""
+    done = {job.notebook: (job, record) for job, record in smoke_run()}
     return [done[path] for path in parameters.notebooks() if path in done]
 
 

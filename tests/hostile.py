@@ -35,7 +35,7 @@ from tqdm import tqdm
 from lib import __main__ as command
 from lib.models import data, store
 from lib.models.unpack import DataError
-from lib.study import parameters, runs
+from lib.study import parameters, runs, sweeps
 
 SECONDS = 60
 
@@ -109,7 +109,7 @@ def called(argv: list[str]) -> tuple[int, str]:
         (command, "_stop", sys.exit),
         (sys, "argv", ["lib", *argv]),
     ]
-    replaced += [(command.sweeps, "summarise", lambda *_: ("table", "figure")), (command.cluster, "PATIENCE", 1)]
+    replaced += [(sweeps, "summarise", lambda *_: ("table", "figure")), (command.cluster, "PATIENCE", 1)]
     replaced += [(warnings, "showwarning", warnings.showwarning)]
     with contextlib.ExitStack() as stack:
         for module, name, value in replaced:

@@ -12,7 +12,7 @@ import sys
 
 import matplotlib
 import nbformat
-from lib.models import data, store
+from lib.models import closure, data, store
 from lib.models.unpack import DataError
 from lib.study import parameters
 
@@ -31,6 +31,7 @@ def fetch(*_, **__):
 
 store.fetch = fetch
 data.load = functools.cache(data.load)
+closure.sources = functools.cache(closure.sources)
 
 
 def set_up(notebook, values):

@@ -127,14 +127,15 @@ def test_fits_are_measured_and_scored(tmp_path, monkeypatch):
     assert exact.shape == drawn[0].shape == (2, 3, 9)
     assert 0 < flow_folds.estimator_share(*drawn, division.held_out()).value < 1
     assert flow_folds.scored(exact, division.held_out(), seed=0).spread.value > 0
-    found = flow_measures.of_fit(flows[0][0], division.training_set(images, 0, 0), HOW._replace(steps=12))
+    how = HOW._replace(steps=12, pairs=3, solved=1, iterations=10)
+    found = flow_measures.of_fit(flows[0][0], division.training_set(images, 0, 0), how)
     sides = [(fitted, division.training_set(images, 0, k)) for k, fitted in enumerate(flows[0][:2])]
     kinds = {
         "memoriser": lambda train: flow_ends.memoriser(train, NOISE),
         "learner": lambda train: flow_ends.learner(train, 2, seed=0),
     }
     ends = {
-        name: [flow_measures.of_end(kind(flow_sizes.training(*side)), *side, HOW) for side in sides]
+        name: [flow_measures.of_end(kind(flow_sizes.training(*side)), *side, how) for side in sides]
         for name, kind in kinds.items()
     }
     rows = flow_measures.table({"few": [found, found], "many": [found, found]}, ends)

@@ -17,7 +17,7 @@ from lib.models.closure import ROOT
 from lib.models.data import Dataset
 from lib.models.fit import fit
 from lib.models.flows import Flow
-from lib.protocols import audit, dose_response, flow_planted
+from lib.protocols import audit, audit_search, dose_response, flow_planted
 from lib.protocols.planting import Plan
 
 pytestmark = pytest.mark.usefixtures("single_precision")
@@ -52,8 +52,10 @@ def test_the_audit_takes_a_flow_as_the_book_says(tmp_path, monkeypatch, fewer_re
     fitted = fit([Flow(0, 2000, 32, width=32)], Dataset("s", x[:24], torch.arange(24), x[24:], torch.arange(24), "d"),
                  "cpu", folder=tmp_path / "fits")[0]  # fmt: skip
     save_file(dict(fitted.model.state_dict()), tmp_path / "flow.safetensors")
-    program = program.replace("SIDE, WIDTH = 14, 256", "SIDE, WIDTH = 5, 32").replace(", 16)", ", 6)")  # steps
-    monkeypatch.setattr(audit, "SEARCHED", 12)
+    program = program.replace("SIDE, WIDTH = 14, 256", "SIDE, WIDTH = 5, 32").replace(", 16)", ", 3)")  # steps
+    monkeypatch.setattr(audit, "FEWEST", 4)
+    monkeypatch.setattr(audit, "SEARCHED", 4)
+    monkeypatch.setattr(audit_search, "STEPS", (20,))
     (tmp_path / "my_flow.py").write_text(program)
     for name, part in (("X", x[:24]), ("Y", x[24:])):
         np.save(tmp_path / f"{name}.npy", part.numpy()[:, 0])
@@ -70,4 +72,4 @@ def test_the_audit_takes_a_flow_as_the_book_says(tmp_path, monkeypatch, fewer_re
     z = torch.randn(2, 25)
     scope: dict = {}
     exec(compile(program, "my_flow.py", "exec"), scope)
-    torch.testing.assert_close(scope["decoder"](z)[:, 0].flatten(1), sampler(fitted.model, 6)(z))
+    torch.testing.assert_close(scope["decoder"](z)[:, 0].flatten(1), sampler(fitted.model, 3)(z))

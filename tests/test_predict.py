@@ -1,6 +1,5 @@
 """Predict, then reveal, and the explorer in its page: rendered by Jupyter Book, opened from files."""
 
-import dataclasses
 import json
 import re
 
@@ -9,21 +8,20 @@ import pytest
 from test_book import AT_ONCE
 
 from lib.models.data import ROOT
-from lib.study import pages, runs
-from lib.study.parameters import find, notebooks
+from lib.study import pages
+from lib.study.parameters import notebooks
 
 SECTION = "notebooks/moving_latents.html"
 CLASS = "book/class_guesses.html"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(smoke_run, tmp_path_factory):
     """The section and the page for a class, from a smoke run, as a folder."""
     folder = tmp_path_factory.mktemp("site")
-    job = dataclasses.replace(runs.job(find("moving_latents"), "smoke", {}), folder=folder / "runs")
     chapters = [{"file": f"book/{name}"} for name in ("class_guesses", "notation", "references")]
     toc = {"format": "jb-book", "root": SECTION.removesuffix(".html"), "chapters": chapters}
-    return pages._build([(job, runs.execute(job))], {}, toc, folder / "html", strict=False).parent
+    return pages._build(smoke_run("moving_latents"), {}, toc, folder / "html", strict=False).parent
 
 
 @pytest.fixture

@@ -23,12 +23,11 @@ SECTION = "change_of_variables"
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory):
+def original(smoke_run, tmp_path_factory):
     """A folder with two recorded sections: a fast one without fits, and one with fits and intervals."""
     folder = tmp_path_factory.mktemp("recorded")
-    for name in (SECTION, "doses"):
-        job = runs.job(parameters.find(name), "smoke", {})
-        recorded.write(job, runs.execute(job), folder)
+    for job, record in smoke_run(SECTION, "doses"):
+        recorded.write(job, record, folder)
     return folder
 
 
@@ -80,7 +79,7 @@ def test_sections_are_listed_in_the_books_order_and_what_is_not_there_is_none(ke
     assert recorded.read("decay", kept) is None
 
 
-def test_figures_are_kept_smaller_and_look_the_same(kept):
+def test_figures_are_kept_smaller_and_look_the_same(shared, kept):
     def figure(path):
         cells = nbformat.read(path, as_version=4).cells
         outputs = [
@@ -88,7 +87,7 @@ def test_figures_are_kept_smaller_and_look_the_same(kept):
         ]
         return base64.b64decode(outputs[0].data["image/png"])
 
-    before, after = (figure(folder / f"{SECTION}.ipynb") for folder in (runs.RUNS / "smoke", kept / "sections"))
+    before, after = (figure(folder / f"{SECTION}.ipynb") for folder in (shared / "runs", kept / "sections"))
     assert len(after) < 0.6 * len(before)
     one, two = (on_page(Image.open(io.BytesIO(content))) for content in (before, after))
     assert one.shape == two.shape
@@ -210,10 +209,10 @@ def test_words_may_change(kept, monkeypatch, tmp_path):
     assert "Recorded" in page.cells[1].source
 
 
-def test_a_page_with_both_runs_has_a_column_for_each(kept):
+def test_a_page_with_both_runs_has_a_column_for_each(kept, smoke_run):
     section = recorded.read("doses", kept)
-    job = runs.job(parameters.find("doses"), "smoke", {})
-    page = pages.page(job, runs.execute(job), section)
+    ((job, record),) = smoke_run("doses")
+    page = pages.page(job, record, section)
     (table,) = [cell for cell in page.cells if "claims" in cell.metadata.get("tags", [])]
     text = table.outputs[0].data["text/markdown"]
     assert re.search(r"\| this build +\| recorded +\|", text)
@@ -227,9 +226,9 @@ def test_parts_made_again_are_the_same_here(kept, tmp_path):
     assert line.said.startswith("same: Convolutional")
 
 
-def test_a_part_of_cross_validation_is_one_fold_of_a_repeat(tmp_path):
-    job = runs.job(parameters.find("memorisation_score"), "smoke", {})
-    section = recorded.write(job, runs.execute(job), tmp_path / "recorded")
+def test_a_part_of_cross_validation_is_one_fold_of_a_repeat(tmp_path, smoke_run):
+    (run,) = smoke_run("memorisation_score")
+    section = recorded.write(*run, tmp_path / "recorded")
     (line,) = verification.parts(section, 1, tmp_path / "scratch", random.Random(0))
     assert re.match(r"(same|consistent): fold \d of a KFold \(network bernoulli, ", line.said)
 

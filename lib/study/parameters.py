@@ -9,6 +9,8 @@ that may use the other parameters::
 """
 
 import ast
+import copy
+import functools
 import importlib.util
 import math
 import re
@@ -17,7 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import papermill
 import torch
 import yaml
 
@@ -27,6 +28,8 @@ from lib.models.sources import DataError
 
 NOTEBOOKS = ROOT / "notebooks"
 CONTENTS = ROOT / "_toc.yml"
+_yaml = functools.cache(yaml.safe_load)
+"""what YAML says, read once: a list of all runs asks for its preset twice with each notebook"""
 SCHEDULER = re.compile(r"(tcp://[\w.\-\[\]:]+:\d{1,5})?", re.ASCII)
 
 
@@ -68,7 +71,7 @@ class Parameter(NamedTuple):
 def parts() -> dict[str, list[Path]]:
     """The notebooks of each part by its caption, in the order of the book, which ``_toc.yml`` alone gives."""
     found = {}
-    for part in yaml.safe_load(CONTENTS.read_text())["parts"]:
+    for part in _yaml(CONTENTS.read_text())["parts"]:
         files = [entry["file"] for entry in part["chapters"]]
         found[part["caption"]] = [ROOT / f"{file}.ipynb" for file in files if file.startswith("notebooks/")]
     return {caption: paths for caption, paths in found.items() if paths}
@@ -93,6 +96,13 @@ def declared(path: Path) -> dict[str, Parameter]:
     Raises:
         Refused: a line that cannot be understood, with the line.
     """
+    return dict(_declared(path, path.read_bytes()))
+
+
+@functools.cache
+def _declared(path: Path, _: bytes) -> dict[str, Parameter]:
+    import papermill  # no kernel and no help need it
+
     found = {}
     for name, entry in papermill.inspect_notebook(path).items():
         kind = entry["inferred_type_name"]
@@ -112,7 +122,7 @@ def preset(name: str) -> dict:
     """A preset: ``timeout`` in seconds per cell, and per notebook its expected ``minutes`` and ``parameters``."""
     if name not in presets():
         raise Refused(f"unknown preset {name!r}; accepted: {', '.join(presets())}")
-    return yaml.safe_load((NOTEBOOKS / "presets" / f"{name}.yml").read_text())
+    return copy.deepcopy(_yaml((NOTEBOOKS / "presets" / f"{name}.yml").read_text()))
 
 
 def for_run(path: Path, preset_name: str, given: Mapping[str, str]) -> dict[str, object]:
@@ -190,11 +200,7 @@ def _has_float64(device: torch.device) -> bool:
 
 
 def convert(parameter: Parameter, value: object) -> object:
-    """A value of the declared type, from text or from YAML.
-
-    Raises:
-        Refused: the value is not of that type.
-    """
+    """A value of the declared type, from text or from YAML; one of another type is refused."""
     try:
         return CONVERTERS[parameter.type](value)
     except (ValueError, TypeError):
@@ -202,29 +208,22 @@ def convert(parameter: Parameter, value: object) -> object:
 
 
 def check_condition(parameter: Parameter, values: Mapping[str, object]) -> None:
-    """Refuse a value outside the range that the notebook declares for it.
-
-    Raises:
-        Refused: with the value, the condition, and the other parameters that the condition reads.
-    """
+    """Refuse a value outside the range that the notebook declares for it, and name the parameters that this reads."""
     if not parameter.condition:
         return
+    condition = parameter.condition.replace("≤", "<=").replace("≥", ">=")
     try:
         # The condition is the notebook's own code, which is about to be executed anyway.
-        holds = eval(_python(parameter.condition), CALLABLE, dict(values))
+        holds = eval(condition, CALLABLE, dict(values))
     except (TypeError, ValueError, ArithmeticError, LookupError):
         holds = False
     if not holds:
-        names = {node.id for node in ast.walk(ast.parse(_python(parameter.condition))) if isinstance(node, ast.Name)}
+        names = {node.id for node in ast.walk(ast.parse(condition)) if isinstance(node, ast.Name)}
         others = ", ".join(f"{name}={values[name]}" for name in sorted(names & values.keys() - {parameter.name}))
         raise Refused(
             f"{parameter.name}={values[parameter.name]} is impossible; accepted: {parameter.condition}"
             + (f", with {others}" if others else "")
         )
-
-
-def _python(condition: str) -> str:
-    return condition.replace("≤", "<=").replace("≥", ">=")
 
 
 WHOLE = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)

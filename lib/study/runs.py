@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-import papermill
-from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from lib.models import machine, store
@@ -250,6 +248,9 @@ def _elsewhere(name: str, source: bytes, values: dict, timeout: int, threads: in
 
 
 def _papermill(job: Job, partial: Path, threads: int, *, progress: bool) -> None:
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
     # Kernels inherit the environment of this process; every run sets the same values.
     os.environ.update({**machine.environment(threads), "TQDM_DISABLE": "1"})
     injected = {
