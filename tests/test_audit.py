@@ -26,6 +26,7 @@ from lib.protocols import (
 from lib.protocols.audit import audit
 from lib.protocols.audit_results import Finding
 from lib.protocols.audit_scores import NAMES, divisions, ranked, scores
+from lib.protocols.audit_search import Searched
 from lib.protocols.copy_tests import near_counts, surplus
 from lib.protocols.known_copiers import Draw
 
@@ -492,3 +493,18 @@ def test_several_tests_are_one_by_bonferroni():
     some = [Finding("a", Estimate(0.0, 0.0, 0.0, 9), None, p, "high", "") for p in (0.02, None, 0.5)]
     assert audit_two_sides.joint(some) == 0.04
     assert audit_two_sides.joint([]) is None
+
+
+def test_what_a_place_among_others_does_to_a_number_is_no_evidence(monkeypatch):
+    def by_place(decoder, images, latent, **_):
+        return Searched(torch.zeros(len(images), latent), 1 + torch.arange(float(len(images))), 50, 1.0, 1.0)
+
+    monkeypatch.setattr(audit_decoder, "search", by_place)
+    train, held_out = torch.rand(2, 60, 1, 2, 2)
+    how = {"data_dimension": 2.0, "forward": False, "batch": 500, "keep": lambda _, make: make()}
+    p = [
+        audit_decoder.measure(lambda z: z.view(-1, 1, 2, 2), train, held_out, 4, seed=seed, **how).findings[0].p
+        for seed in range(3)
+    ]
+    assert max(p) > 0.05
+    assert min(p) > 0.001

@@ -11,6 +11,7 @@ from lib.measures.density import log_prior
 from lib.measures.intervals import number
 from lib.measures.jacobian import singular_system
 from lib.measures.paths import travel
+from lib.models.draws import rng_from
 from lib.protocols import audit_plateaus
 from lib.protocols.audit_results import Finding, Keep, Section
 from lib.protocols.audit_search import Searched, search
@@ -116,7 +117,10 @@ def measure(
         batch: searches side by side.
         keep: keeps what is finished.
     """
+    # In random order: what a place among others does to the last digits is then the same for both sides.
     images = torch.cat([train, held_out])
+    order = torch.randperm(len(images), generator=rng_from(images.device, seed, 21), device=images.device)
+    images = images[order]
     options = {"seed": seed, "batch": batch, "keep": keep}
     found = search(decoder, images, latent, **options)
     notes, about = [_searched(found)], None
@@ -133,7 +137,10 @@ def measure(
     )
     copied = search(planted, images, latent, **options, name="planted latents")
     there = about and keep("the planted decoder about its latents", lambda: local(planted, copied.z, about.rank))
-    numbers, copies = _numbers(found, about), _numbers(copied, there)
+    numbers, copies = (
+        {name: values[order.argsort()] for name, values in _numbers(*each).items()}
+        for each in ((found, about), (copied, there))
+    )
     listed = _findings(found.decided, numbers, copies, len(train), seed, notes)
     names = [each.name.removesuffix(UNDECIDED) for each in listed]
     tests = {name: (READS[name][0], numbers[name], copies[name]) for name in names}
