@@ -4,7 +4,7 @@ Copies are made of the images that are compared. In a trial, and in a sham, a ra
 but what was planted is there to be found, whatever the user's samples are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -50,21 +50,21 @@ class Copies(NamedTuple):
     """under the first divisions"""
 
 
-def kinds(images: Images, *, seed: int) -> dict[str, Images]:
-    """A copy of each image: as it is, blurred, and with noise in every pixel."""
+def kinds(images: Images, *, seed: int) -> Iterator[tuple[str, Images]]:
+    """A copy of each image: as it is, blurred, and with noise in every pixel; one kind at a time is in memory."""
+    yield "exact", images
+    yield "blurred", blur(BLUR)(images)
     noise = np.random.default_rng([seed, len(images)]).standard_normal(images.shape)
-    noised = images + NOISE * torch.from_numpy(noise).to(images)
-    return {"exact": images, "blurred": blur(BLUR)(images), "noised": noised}
+    yield "noised", images + NOISE * torch.from_numpy(noise).to(images)
 
 
 def copied(sides: Sides, members: Lists, divided: Divisions, *, seed: int) -> dict[str, Copies]:
     """Copies of images of both sides, and their scores under every division."""
     rng = np.random.default_rng([seed, 1, len(sides.images)])
     of = torch.from_numpy(rng.permutation(len(sides.images))[:POOL])
-    made = kinds(sides.images[of], seed=seed)
     return {
         kind: Copies(of, scores(divided, lists(copies.flatten(1), sides.points), members))
-        for kind, copies in made.items()
+        for kind, copies in kinds(sides.images[of], seed=seed)
     }
 
 

@@ -59,15 +59,16 @@ def lists(
     members = len(among) - (own is not None)
     kept, wide = min(kept, members), min(kept + SPARE, members)
     centre = among.mean(0)
-    flat, seen = (among - centre).float(), (x - centre).float()
+    flat = (among - centre).float()
     squares = flat.square().sum(1)
     parts = []
     for start in range(0, len(x), ROWS):
-        rough = torch.addmm(squares, seen[start : start + ROWS], flat.T, alpha=-2)
+        rows = x[start : start + ROWS]
+        rough = torch.addmm(squares, (rows - centre).float(), flat.T, alpha=-2)
         if own is not None:
             rough.scatter_(1, own[start : start + ROWS, None], torch.inf)
         candidates = rough.topk(wide, largest=False, sorted=False).indices
-        parts.append(_sorted(x[start : start + ROWS], among, candidates, kept))
+        parts.append(_sorted(rows, among, candidates, kept))
     return Lists(*map(torch.cat, zip(*parts, strict=True)))
 
 
