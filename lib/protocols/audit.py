@@ -173,6 +173,8 @@ def _sampled(
 
 
 def _some(samples: Samples, maximum: int, seed: int) -> Tensor:
+    if len(samples) <= maximum:
+        return samples
     chosen = torch.randperm(len(samples), generator=rng_from(samples.device, seed, 9))[:maximum]
     return samples[chosen.sort().values]
 
