@@ -45,7 +45,7 @@ AUDITS = ROOT / "_build" / "audits"
 )
 @click.option("--batch", type=click.IntRange(1), help="Searches side by side.  [default: as many as --memory allows]")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Its folder.  [default: in _build/audits]"
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="The page's folder.  [default: in _build/audits]"
 )
 @click.option("--title", help="Of the page.")
 @click.option("--max-images", type=click.IntRange(LEAST), default=MAXIMUM, show_default=True, help="Of a side.")
