@@ -7,6 +7,7 @@ style of figures, a comment, or code that the notebook does not import.
 import hashlib
 import importlib.util
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,10 @@ DATA = ("dataset", "second")
 """parameters that name a data set"""
 
 
+PARSING = threading.Lock()
+"""Python's parser counts its depth for all threads together: SystemError is raised where two of them parse at once."""
+
+
 def key(notebook: Path, parameters: Mapping[str, object], threads: int, *, root: Path = ROOT) -> str:
     """The name of a run's numbers: equal keys are equal numbers, on one kind of machine.
 
@@ -38,26 +43,29 @@ def key(notebook: Path, parameters: Mapping[str, object], threads: int, *, root:
     chosen = {name: value for name, value in parameters.items() if name not in ELSEWHERE}
     if "device" in chosen:  # auto is what this machine has
         chosen["device"] = choose_device(str(chosen["device"])).type
-    cells = code(notebook)
-    computes = _computes(cells, root)
-    content = [
-        closure.digest([*cells, *computes], root=root),
-        chosen,
-        [_files(str(parameters[name]), parameters) for name in DATA if parameters.get(name)],
-        machine.arithmetic(threads),
-        machine.libraries([*cells, *computes]),
-    ]
+    with PARSING:
+        cells = code(notebook)
+        computes = _computes(cells, root)
+        content = [
+            closure.digest([*cells, *computes], root=root),
+            chosen,
+            [_files(str(parameters[name]), parameters) for name in DATA if parameters.get(name)],
+            machine.arithmetic(threads),
+            machine.libraries([*cells, *computes]),
+        ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def made_with(notebook: Path, *, root: Path = ROOT) -> dict[str, str]:
     """A digest of each part of the code that decides a notebook's numbers and pictures: cells by id, and files."""
     cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if _counts(cell)]
-    files = _computes([cell.source for cell in cells], root)
+    with PARSING:
+        files = _computes([cell.source for cell in cells], root)
     parts = {f"cell {cell.id}": cell.source for cell in cells}
     parts |= {path.relative_to(root).as_posix(): path for path in files}
     parts = {name: part for name, part in parts.items() if name not in READERS}
-    return {name: closure.digest([part], root=root)[:16] for name, part in parts.items()}
+    with PARSING:
+        return {name: closure.digest([part], root=root)[:16] for name, part in parts.items()}
 
 
 def code(notebook: Path) -> list[str]:
