@@ -2,7 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from chromium import names, served
+from chromium import load, names, served
 
 THEMES = ("light", "dark")
 WORST = ("serious", "critical")
@@ -18,6 +18,18 @@ LOOK = """() => ({
   formulas: document.querySelectorAll("main .math").length,
   typeset: document.querySelectorAll("main .math mjx-container mjx-assistive-mml").length,
 })"""
+ONE_OF_EACH = """() => {
+  const seen = new Set();
+  for (const token of document.querySelectorAll(".highlight span")) {
+    const place = token.closest("[class*=highlight-]")?.parentElement.className;
+    const kind = `${token.className} in ${place}, ${token.checkVisibility()}`;
+    if (seen.has(kind) || token.textContent.length < 2) token.replaceWith(...token.childNodes);
+    else seen.add(kind);
+  }
+}"""
+"""leaves one word of each colour and place in the code of a page: their thousands are half of what axe looks at.
+
+Single characters have no contrast for axe, so none of them stands for its kind."""
 
 
 def found(page, theme):
@@ -40,8 +52,9 @@ def opened(chromium, read_book):
 
         def open_page(name):
             page = context.new_page()
-            page.goto(f"{address}/{name}", wait_until="networkidle")
+            load(page, f"{address}/{name}")
             page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
+            page.evaluate(ONE_OF_EACH)
             page.wait_for_timeout(500)  # the theme lets what scrolls be focused 300 ms after the last change of a page
             return page
 
@@ -70,10 +83,12 @@ def test_axe_would_find_it(opened):
     page = opened("notebooks/decay.html")
     page.evaluate("document.querySelector('main figure img').removeAttribute('alt')")
     page.add_style_tag(content="html[data-theme=dark] main p { color: #444 !important; }")
+    page.add_style_tag(content="html[data-theme=light] main .highlight .n { color: #ccc !important; }")
     problems = [(theme, rule) for theme in THEMES for theme, rule, *_ in found(page, theme)]
     page.close()
     assert ("light", "image-alt") in problems
     assert ("dark", "color-contrast") in problems
+    assert ("light", "color-contrast") in problems
 
 
 def test_no_page_weighs_more_than_three_megabytes(visits):
