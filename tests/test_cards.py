@@ -30,12 +30,14 @@ def test_a_term_is_linked_once_and_only_in_sentences():
     sources = [
         "# A dip\n\nThe $dip$, `dip`, [dip](x.md), dips and {ref}`dip` of a VAE-3.\n\n:::{admonition} A dip\nA dip\n:::",
         "| dip |\n\n```\ndip\n```\n\n$$\ndip\n$$\n\nThe rank of a VAE, of a dip, and a {term}`sham`, a sham.",
+        '<form class="quiz">\n<label>Of which seed?</label>\n</form>\n\nOf this seed.',
     ]
     page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(source) for source in sources])
-    cards.linked(page, ["dip", "VAE", "rank", "sham"])
+    cards.linked(page, ["dip", "VAE", "rank", "seed", "sham"])
     assert [cell.source for cell in page.cells] == [
         sources[0].replace("\nA dip\n", "\nA {term}`dip`\n"),
         sources[1].replace("of a VAE", "of a {term}`VAE`"),
+        sources[2].replace("this seed", "this {term}`seed`"),
     ]
 
 

@@ -18,7 +18,8 @@ TERM = re.compile(r"^(\w.*(?:\n\w.*)*)\n  (.+)$", re.MULTILINE)
 EQUATION = re.compile(r"^\$\$\n(.*?)^\$\$ \((eq-[\w-]+)\)$", re.MULTILINE | re.DOTALL)
 SYMBOL = re.compile(r"\$([^$]+)\$")
 WHOLE = re.compile(
-    r"(^(?:#|:::|\|)[^\n]*|```.*?```|\$\$.*?\$\$|\$[^$]+\$|\{[\w:]+\}`[^`]*`|`[^`]*`|<[\w/!][^>]*>|\[[^]]*\]\([^)]*\))",
+    r"(^(?:#|:::|\|)[^\n]*|<form.*?</form>|```.*?```|\$\$.*?\$\$|\$[^$]+\$|\{[\w:]+\}`[^`]*`|`[^`]*`|<[\w/!][^>]*>|"
+    r"\[[^]]*\]\([^)]*\))",
     re.MULTILINE | re.DOTALL,
 )
 """what is not a sentence"""
