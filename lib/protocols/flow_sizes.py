@@ -9,6 +9,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -74,7 +75,7 @@ def fits(
     plan: Sequence[Flow], seeds: Sequence[int], images: Dataset, device: str, executor: Executor
 ) -> list[list[FlowFit]]:
     """The fits of every specification with every seed in place of its own."""
-    specs = [Flow(**{**vars(spec), "seed": seed}) for spec in plan for seed in seeds]
+    specs = [replace(spec, seed=seed) for spec in plan for seed in seeds]
     found = fit(specs, images, device, executor=executor)
     return [found[start : start + len(seeds)] for start in range(0, len(found), len(seeds))]
 
