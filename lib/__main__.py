@@ -211,7 +211,7 @@ def cli() -> None:
     """Run the command line: 0 is success, 1 a failed notebook or build, 2 a request that was refused, 130 Ctrl-C."""
     warnings.showwarning = lambda message, *_, **__: _complain(f"warning: {message}")
     try:
-        main(standalone_mode=False)
+        sys.exit(main(standalone_mode=False))  # click returns the code with which a command wants to end
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help())
         sys.exit(2)

@@ -71,7 +71,7 @@ def _model(given: dict, train: Tensor) -> tuple[dict, list[str]]:
         shape = _latent(given["latent"])
         made = foreign.decoder(given["model"], shape, device=given["device"], shape=tuple(train.shape[1:]))
         latent = int(torch.Size(shape).numel())
-        able = check(made, latent, train[:8], rng=rng_from("cpu", 0, 14))
+        able = check(made, latent, train[:8].to(given["device"]), rng=rng_from(given["device"], 0, 14))
         with torch.no_grad():
             outputs = made.call(torch.randn(TRIED, latent, generator=rng_from("cpu", 0, 15)).to(given["device"])).cpu()
         matched = ranges.matched(train, outputs, given["range"])
@@ -79,7 +79,7 @@ def _model(given: dict, train: Tensor) -> tuple[dict, list[str]]:
         notes += [f"model: {note}" for note in (*made.notes, *able.notes, *matched.notes)]
         decode = _placed(lambda z: (made.call(z) - low) / (high - low), given["device"])
         access |= {"decoder": decode, "latent": latent, "forward": able.forward, "search": able.differentiable}
-    seen = low + (high - low) * train[:8]
+    seen = (low + (high - low) * train[:8]).to(given["device"])
     if given["encoder"]:
         if "latent" not in access:
             raise parameters.Refused("--encoder needs --model and --latent: its codes are decoded")
@@ -89,7 +89,7 @@ def _model(given: dict, train: Tensor) -> tuple[dict, list[str]]:
     if given["log_p"]:
         found = foreign.function(given["log_p"], device=given["device"])
         notes += [f"log p: {note}" for note in (*found.notes, *check_function(found, seen))]
-        access["log_p"] = _placed(_asked(found.model, low, high), given["device"])
+        access["log_p"] = _placed(_asked(foreign.typed(found.model), low, high), given["device"])
     return access, notes
 
 

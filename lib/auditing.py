@@ -13,7 +13,6 @@ from lib.measures.intervals import Estimate
 from lib.models import closure, own_images, ranges
 from lib.models.closure import ROOT
 from lib.models.draws import rng_from
-from lib.models.foreign import ForeignError
 from lib.models.foreign_size import graph_size
 from lib.models.kept import Keeper
 from lib.protocols import audit_demos, audit_words
@@ -77,7 +76,7 @@ def audit_(**given: object) -> None:
             click.echo(f"{time.monotonic() - started:5.0f} s  {step}")
 
         found = audit(inputs.train, inputs.held_out, **inputs.access, **options, progress=progress, keep=_loud(keeper))
-    except (ForeignError, ranges.RangeError, ValueError) as error:
+    except ValueError as error:
         raise parameters.Refused(str(error)) from error
     page = _write(found._replace(notes=[*found.notes, *inputs.notes]), inputs, folder)
     click.echo("\n" + "\n\n".join(audit_words.sentences(found)))
@@ -103,7 +102,7 @@ def _loud(keeper: Keeper) -> Keep:
 
 
 def _folder(inputs: Inputs, given: dict) -> Path:
-    name = "".join(c if c.isalnum() else "-" for c in inputs.title.lower()).strip("-")[:60]
+    name = "".join(c if c.isalnum() else "-" for c in inputs.title.lower())[-60:].strip("-")
     return given["out"] or AUDITS / (given["demo"] or name)
 
 
@@ -115,7 +114,9 @@ def _identity(inputs: Inputs, given: dict) -> dict:
         if (decoder := access.get("decoder")) is not None:
             told["decoder"] = decoder(torch.randn(TRIED, access["latent"], generator=rng_from("cpu", 0, 15)))
         if (encode := access.get("encode")) is not None:
-            told["encode"] = encoded(encode, inputs.train[:TRIED])[0]
+            told["encode"], distribution = encoded(encode, inputs.train[:TRIED])
+            if distribution:
+                told["drawn"] = encode(inputs.train[:TRIED]).sample()  # its spread counts as well
         if (log_p := access.get("log_p")) is not None:
             answer = log_p(inputs.train[:TRIED])
             told["log_p"] = answer[0] if isinstance(answer, tuple) else answer

@@ -32,7 +32,11 @@ def class_(audience: str, out: Path, preset: str) -> None:
 @click.command()
 @click.argument("section", required=False)
 @click.option(
-    "--html", type=click.Path(path_type=Path), default=pages.HTML, help="The built pages.", show_default="book"
+    "--html",
+    type=click.Path(path_type=Path, resolve_path=True),
+    default=pages.HTML,
+    help="The built pages.",
+    show_default="book",
 )
 def pdf(section: str | None, html: Path) -> None:
     """Print the built book, or one section of it, by the system's Chromium.

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -133,9 +133,10 @@ def _watched(name: str) -> Iterator[None]:
         with tqdm(bar_format="{desc}", disable=None) as bar:
             while not over.wait(5):
                 took = timedelta(seconds=int(time.time() - started))
-                bar.set_description_str(
-                    f"{name}: {fresh('safetensors')} fits made, {fresh('checkpoint')} under way, {took}"
-                )
+                with suppress(FileNotFoundError):  # a checkpoint goes when its fit is done
+                    bar.set_description_str(
+                        f"{name}: {fresh('safetensors')} fits made, {fresh('checkpoint')} under way, {took}"
+                    )
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

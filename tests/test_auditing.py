@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from torch.distributions import Normal
 
 from lib import auditing
 from lib.__main__ import main
+from lib.audit_inputs import Inputs
 from lib.measures.intervals import Estimate
 from lib.models.closure import ROOT
 from lib.protocols import audit_demos, audit_samples, audit_words
@@ -38,6 +40,18 @@ def encode(x):
 
 def log_p(x):
     return -x.flatten(1).square().sum(1)
+
+
+class Double(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mean = torch.nn.Parameter(torch.zeros(64, dtype=torch.float64))
+
+    def forward(self, x):
+        return Normal(self.mean, torch.ones_like(self.mean)).log_prob(x.flatten(1) @ torch.eye(64).to(self.mean)).sum(1)
+
+
+double_log_p = Double().eval()
 
 
 def rounded(z):
@@ -191,6 +205,26 @@ def test_an_audit_that_was_interrupted_goes_on_and_ends_as_if_it_had_not_been(gi
     assert (tmp_path / "per_image.csv").read_text() == (copycat[0] / "per_image.csv").read_text()
     other = asked(given, tmp_path, *more, "--max-images", "30")
     assert "kept by an earlier call" not in other.output
+
+
+def test_what_was_kept_for_one_encoder_is_not_taken_for_another_of_the_same_mean():
+    x = torch.rand(4, 1, 2, 2)
+
+    def identity(encode):
+        inputs = Inputs("x", x, x, {"encode": encode}, [], {})
+        return auditing._identity(inputs, {"max_images": 9})["digests"]
+
+    encoders = [lambda x, std=std: Normal(x.flatten(1), std) for std in (0.1, 0.1, 0.5)]
+    one, same, other = map(identity, encoders)
+    assert one == same != other
+    assert identity(lambda x: x.flatten(1)) not in (one, other)
+
+
+def test_a_log_p_of_double_precision_is_asked_as_it_was_tried(given, tmp_path):
+    more = ["--samples", str(given / "samples.npy"), "--log-p", f"{given / 'my_model.py'}:double_log_p"]
+    result = asked(given, tmp_path, *more)
+    assert result.exit_code == 0, result.output
+    assert "log p" not in result.output.partition("not tested:")[2].partition(".")[0]
 
 
 def test_latents_and_several_models_are_taken_from_archives(given, tmp_path):

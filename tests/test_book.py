@@ -117,7 +117,9 @@ def test_every_page_opens_cleanly_with_its_figures_and_formulas(looks):
 
 def test_no_markup_is_left_for_readers(read_book):
     """A quiz is HTML, in which nobody reads the markup of sentences."""
-    left = {name: re.findall(r"{(?:term|doc|ref|numref|eq)}", (read_book / name).read_text()) for name in names(read_book)}
+    left = {
+        name: re.findall(r"{(?:term|doc|ref|numref|eq)}", (read_book / name).read_text()) for name in names(read_book)
+    }
     assert len(left) > 40
     assert {name: found for name, found in left.items() if found} == {}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lib import __main__ as command
-from lib.study import runs, sweeps
+from lib.study import recorded, runs, sweeps
 
 
 @pytest.fixture
@@ -165,3 +165,10 @@ def test_run_end_to_end(tmp_path):
     }
     assert json.loads(Path(paths["numbers"]).read_text())["parameters"]["samples"] == 1000
     assert "Change of variables" in Path(paths["page"]).read_text()
+
+
+def test_a_check_that_finds_something_ends_with_one(call, monkeypatch):
+    monkeypatch.setattr(recorded, "read", lambda *_: None)
+    code, text = call("verify", "decay")
+    assert code == 1
+    assert "decay: numbers: not recorded, or damaged" in text

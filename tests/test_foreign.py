@@ -18,7 +18,7 @@ from lib.measures.likelihood import log_evidence
 from lib.measures.recovery import recover
 from lib.models import foreign
 from lib.models.foreign import ForeignError
-from lib.models.foreign_checks import check_function
+from lib.models.foreign_checks import check, check_function
 from tests.forged import Touch, rewritten
 
 LATENT = 4
@@ -129,7 +129,7 @@ def test_every_kind_of_file_gives_the_same_images_jacobians_and_recoveries(files
     folder, model = files
     found = foreign.decoder(f"{folder}/{name}", LATENT)
     assert found.kind == kind
-    checked = foreign.check(found, LATENT, IMAGES, rng=rng())
+    checked = check(found, LATENT, IMAGES, rng=rng())
     assert checked == (True, True, ())
     z = torch.randn((20, LATENT), generator=rng(1), dtype=torch.float32)
     torch.testing.assert_close(found.call(z), model(z).detach(), atol=1e-4, rtol=0)
@@ -241,7 +241,7 @@ LIMITS = {
 @pytest.mark.parametrize("name", LIMITS)
 def test_what_a_model_cannot_do_limits_what_is_run(code, name):
     text, differentiable, forward, note = LIMITS[name]
-    checked = foreign.check(foreign.decoder(code(text), LATENT), LATENT, IMAGES, rng=rng())
+    checked = check(foreign.decoder(code(text), LATENT), LATENT, IMAGES, rng=rng())
     assert (checked.differentiable, checked.forward) == (differentiable, forward)
     assert bool(checked.notes) == (note is not None)
     assert note is None or re.search(note, " | ".join(checked.notes))
@@ -249,7 +249,7 @@ def test_what_a_model_cannot_do_limits_what_is_run(code, name):
 
 def test_rounded_outputs_are_named(code):
     text = "decoder = lambda z: (z.repeat(1, 16).sigmoid().view(-1, 1, 8, 8) * 255).round() / 255"
-    notes = foreign.check(foreign.decoder(code(text), LATENT), LATENT, IMAGES, rng=rng()).notes
+    notes = check(foreign.decoder(code(text), LATENT), LATENT, IMAGES, rng=rng()).notes
     assert "outputs are rounded to 256 levels of 0..1: return them before they are rounded, if that can be had" in notes
 
 
@@ -259,8 +259,8 @@ def test_a_network_in_training_mode_is_found_through_a_function(code):
         + "def inner(z):\n    return model(z)\ndef decoder(z):\n    return inner(z)"
     )
     with pytest.raises(ForeignError, match=r"the layer 1 \(BatchNorm1d\) is in training mode, .* call .eval\(\)"):
-        foreign.check(foreign.decoder(code(text), LATENT), LATENT, IMAGES, rng=rng())
-    checked = foreign.check(foreign.decoder(code(text + "\nmodel.eval()"), LATENT), LATENT, IMAGES, rng=rng())
+        check(foreign.decoder(code(text), LATENT), LATENT, IMAGES, rng=rng())
+    checked = check(foreign.decoder(code(text + "\nmodel.eval()"), LATENT), LATENT, IMAGES, rng=rng())
     assert checked.differentiable
 
 
@@ -321,7 +321,7 @@ def test_a_bad_call_says_what_to_do_in_one_line(code, name):
     text, what, said = BAD[name]
     address = what if text is None else code(text, what) if what else code(text).rpartition(":")[0]
     with pytest.raises(ForeignError, match=said) as refused:
-        foreign.check(foreign.decoder(address, LATENT), LATENT, IMAGES, rng=rng())
+        check(foreign.decoder(address, LATENT), LATENT, IMAGES, rng=rng())
     assert "\n" not in str(refused.value)
 
 
@@ -366,7 +366,7 @@ def test_weights_alone_are_refused_with_lines_of_their_own(tmp_path):
 def test_a_program_of_one_batch_size_says_how_to_export_it(files):
     found = str(files[0] / "fixed.pt2")
     with pytest.raises(ForeignError, match=r"any number of rows: if it was exported, .* dynamic_shapes"):
-        foreign.check(foreign.decoder(found, LATENT), LATENT, IMAGES, rng=rng())
+        check(foreign.decoder(found, LATENT), LATENT, IMAGES, rng=rng())
 
 
 def test_a_damaged_program_is_refused(files, tmp_path):

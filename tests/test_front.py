@@ -41,4 +41,7 @@ def test_without_the_section_there_is_neither_picture_nor_caption():
     text, content = front.with_picture(TEXT, {})
     assert content is None
     assert text == "before\n\nafter [[dip]] and [[other]]"
+    changed = notebook()
+    changed.cells[1].outputs = []
+    assert front.with_picture(TEXT, {"section": changed}) == (text, None)
     assert front.with_picture("no picture", {}) == ("no picture", None)

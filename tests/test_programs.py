@@ -118,6 +118,7 @@ def test_whatever_is_unpickled_or_evaluated_is_seen(program, tmp_path, ending, c
         ("data/aotinductor/model/x.so", r"compiled code \(data/aotinductor/model/x.so\)"),
         ("data/weights/model.pt", r"a pickle \(data/weights/model.pt\)"),
         ("data/constants/model.pt", r"a pickle \(data/constants/model.pt\)"),
+        ("Data/Weights/Model.PT", r"a pickle \(data/weights/model.pt\)"),
     ],
 )
 def test_a_part_that_would_be_run_is_seen(program, tmp_path, name, said):
@@ -125,6 +126,14 @@ def test_a_part_that_would_be_run_is_seen(program, tmp_path, name, said):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(f"net/{name}", b"anything")
     with pytest.raises(ForeignError, match=said):
+        programs.vet(path)
+
+
+def test_a_name_that_torch_cannot_tell_from_another_is_seen(program, tmp_path):
+    path = rewritten(program, tmp_path / "x.pt2", lambda _, content: content)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(archive.namelist()[0].upper(), b"anything")
+    with pytest.raises(ForeignError, match="two entries of one name"):
         programs.vet(path)
 
 

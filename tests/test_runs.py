@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import nbformat
 import pytest
@@ -242,3 +242,16 @@ def test_a_section_that_the_preset_leaves_to_its_recording_is_not_run(monkeypatc
     assert {job.notebook.stem for job in runs.jobs("quick", {})} == before - {"decay"}
     assert runs.waiting("quick")["decay"] == "shown as it was recorded; python -m lib run decay runs it"
     assert runs.job(parameters.find("decay"), "quick", {}).notebook.stem == "decay"
+
+
+def test_a_cluster_that_fails_fails_the_run_and_a_run_that_failed_says_so_itself():
+    def failed(error):
+        future = Future()
+        future.set_exception(error)
+        return future
+
+    with pytest.raises(runs.Failed, match="on the cluster: RuntimeError: a worker has other code"):
+        runs._awaited(failed(RuntimeError("a worker has other code")))
+    for error in (runs.Failed("in cell 3"), OSError("no space")):
+        with pytest.raises(type(error), match=str(error)):
+            runs._awaited(failed(error))

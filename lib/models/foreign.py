@@ -13,21 +13,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from lib.models import foreign_files
-from lib.models.foreign_checks import TRIED, Checked, Foreign, check, check_function, layers_in_training, modules
-from lib.models.foreign_files import ACCEPTED
+from lib.models.foreign_checks import TRIED, Foreign, layers_in_training, modules
 from lib.models.programs import ForeignError
-
-__all__ = [
-    "ACCEPTED",
-    "Checked",
-    "Foreign",
-    "ForeignError",
-    "check",
-    "check_function",
-    "decoder",
-    "function",
-    "posterior",
-]
 
 
 def decoder(
@@ -58,7 +45,7 @@ def decoder(
     if not sizes or min(sizes) < 1:
         raise ForeignError(f"latent must be at least 1, or a shape such as 100,1,1; got {latent}")
     found = _prepared(address, device)
-    model = _typed(found.model)
+    model = typed(found.model)
     z = torch.randn((3, math.prod(sizes)), generator=torch.Generator().manual_seed(0)).to(device)
     output = _tried(found.model, lambda: model(z.view(3, *sizes)), f"latents {[3, *sizes]}")
     arrange, notes = _arrangement(tuple(_first(output).shape), len(z), shape)
@@ -81,7 +68,7 @@ def function(address: str, *, device: torch.device | str | None = None) -> Forei
         ForeignError: it cannot be loaded; with what to do.
     """
     found = _prepared(address, device)
-    model = _typed(found.model)
+    model = typed(found.model)
 
     def call(x: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
@@ -112,7 +99,7 @@ def posterior(
         ForeignError: it cannot be loaded, or gives neither; with what to do.
     """
     found = _prepared(address, device)
-    model = _typed(found.model)
+    model = typed(found.model)
     x = images[:TRIED]
     output = _tried(found.model, lambda: model(x), f"images {list(x.shape)}")
     notes = _posterior_notes(output, (len(x), latent))
@@ -158,7 +145,7 @@ def _prepared(address: str, device: torch.device | str | None) -> foreign_files.
     return found
 
 
-def _typed(model: Callable) -> Callable:
+def typed(model: Callable) -> Callable:
     """The same model for inputs of any precision: it gets them in that of its weights."""
     weights = [weight for module in modules(model) for weight in module.parameters() if weight.is_floating_point()]
     return (lambda given: model(given.to(weights[0].dtype))) if weights else model

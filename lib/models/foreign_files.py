@@ -19,6 +19,7 @@ import importlib
 import importlib.util
 import logging
 import sys
+import traceback
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -142,9 +143,10 @@ def _opened(file: Path) -> Loaded:
         return _onnx(file)
     inside = _inside(file)
     if "archive_format" in inside:
-        return _program(file)
+        programs.vet(file)
+        return _read(file, "torch.export", _program)
     if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
-        return _script(file)
+        return _read(file, "TorchScript", _script)
     if file.suffix.lower() not in FILES:
         raise ForeignError(f"{file} is no model; accepted: {ACCEPTED}")
     raise _refusal(file)
@@ -172,32 +174,29 @@ def _inside(file: Path) -> set[str]:
         return set()
 
 
-def _program(file: Path) -> Loaded:
-    programs.vet(file)
+def _read(file: Path, kind: str, read: Callable[[Path], Callable]) -> Loaded:
+    try:
+        return Loaded(read(file), kind, ())
+    except Exception as error:  # readers fail in many ways
+        raise ForeignError(
+            f"{file} cannot be read by torch {torch.__version__} ({what(error)}); save it again"
+        ) from error
+
+
+def _program(file: Path) -> Callable:
     logger = logging.getLogger("torch.export")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it logs what is raised
     try:
-        model = torch.export.load(file).module()
-    except Exception as error:  # readers fail in many ways
-        raise ForeignError(
-            f"{file} cannot be read by torch {torch.__version__} ({what(error)}); save it again"
-        ) from error
+        return torch.export.load(file).module()
     finally:
         logger.setLevel(level)
-    return Loaded(model, "torch.export", ())
 
 
-def _script(file: Path) -> Loaded:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # TorchScript as such is deprecated
-            model = torch.jit.load(file)
-    except Exception as error:  # readers fail in many ways
-        raise ForeignError(
-            f"{file} cannot be read by torch {torch.__version__} ({what(error)}); save it again"
-        ) from error
-    return Loaded(model, "TorchScript", ())
+def _script(file: Path) -> Callable:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript as such is deprecated
+        return torch.jit.load(file)
 
 
 def _onnx(file: Path) -> Loaded:
@@ -259,8 +258,5 @@ def what(error: BaseException) -> str:
 
 
 def _line(error: BaseException, file: Path) -> str:
-    trace, line = error.__traceback__, None
-    while trace is not None:
-        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(file) else line
-        trace = trace.tb_next
-    return f" in line {line}" if line else ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return f" in line {lines[-1]}" if lines else ""

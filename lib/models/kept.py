@@ -30,7 +30,7 @@ class Keeper:
             identity: all that decides the parts, in values that JSON has.
             kinds: the classes of named tuples that parts are made of.
         """
-        self.folder, self.identity, self.kinds = folder, identity, {kind.__name__: kind for kind in (*kinds, tuple)}
+        self.folder, self.identity, self.kinds = folder, identity, {kind.__name__: kind for kind in kinds}
         self.read: list[str] = []
         """names of the parts that were there already"""
         self.made: list[str] = []
@@ -75,7 +75,7 @@ def unpack(tensors: Tensors, kinds: Mapping[str, type]) -> object:
         kinds: the classes of tuples, by name.
 
     Example:
-        >>> unpack(pack((1.5, [torch.ones(2)], {"a": None})), {"tuple": tuple})
+        >>> unpack(pack((1.5, [torch.ones(2)], {"a": None})), {})
         (1.5, [tensor([1., 1.])], {'a': None})
     """
 

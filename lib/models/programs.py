@@ -58,8 +58,11 @@ def vet(file: Path) -> None:
 
 
 def _suspicious(archive: zipfile.ZipFile) -> Iterator[str]:
-    for name in archive.namelist():
-        inner = name.partition("/")[2]
+    names = [name.lower() for name in archive.namelist()]  # as torch's reader finds them
+    if len(set(names)) < len(names):
+        yield "two entries of one name"
+    for name, lower in zip(archive.namelist(), names, strict=True):
+        inner = lower.partition("/")[2]
         if inner.startswith("data/aotinductor/"):
             yield f"compiled code ({inner})"
         elif inner.startswith("data/sample_inputs/") and not _plain(archive.read(name)):

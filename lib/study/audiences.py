@@ -9,7 +9,6 @@ from lib.study import claims, lessons, plans, quizzes
 from lib.study.lessons import Check, Lesson
 from lib.study.plans import Records
 
-AUDIENCES = ("readers", "students", "instructors")
 SOLUTION = re.compile(r"^:::\{admonition\} (?:Solution|Answer)\n.*?^:::\n?", re.MULTILINE | re.DOTALL)
 EXERCISE = ":::{admonition} Exercise"
 CALL = "from lib.study.exercises import check"
@@ -45,7 +44,7 @@ def page(
     Args:
         notebook: the executed notebook, which is left as it is.
         name: the section.
-        audience: one of :data:`AUDIENCES`.
+        audience: ``readers``, ``students`` or ``instructors``.
         records: of this build.
         recorded: of the recorded runs, whose numbers come first where there are both.
     """

@@ -71,8 +71,11 @@ def write(
     """
     text = io.StringIO()
     csv.writer(text).writerows(lines)
+    table = folder / "per_image.csv"
     if text.getvalue():
-        write_atomically(folder / "per_image.csv", text.getvalue().encode())
+        write_atomically(table, text.getvalue().encode())
+    else:
+        table.unlink(missing_ok=True)  # that of an earlier audit
     write_atomically(folder / "report.json", json.dumps({"title": title, **report}, indent=1, allow_nan=False).encode())
     page = render(report, most, least, title=title, made=made, listed=bool(text.getvalue()))
     write_atomically(folder / "index.html", page.encode())

@@ -11,9 +11,9 @@ import math
 import re
 import resource
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import pandas as pd
 import torch
@@ -78,10 +78,7 @@ def claims(notebook: str) -> list[Claim]:
     """
     path, listed = CLAIMS / f"{notebook}.yml", []
     for entry in yaml.safe_load(path.read_text()) if path.exists() else []:
-        low, high = (
-            math.inf * sign if end is None else float(end)
-            for sign, end in zip((-1, 1), entry.pop("range"), strict=True)
-        )
+        low, high = ends(entry.pop("range"))
         wanted = set(Claim._fields) - {"notebook", "low", "high", "bar"}
         if set(entry) - {"bar"} != wanted or not low < high or entry["kind"] not in KINDS:
             raise ValueError(
@@ -90,6 +87,12 @@ def claims(notebook: str) -> list[Claim]:
             )
         listed.append(Claim(notebook, **entry, low=low, high=high))
     return listed
+
+
+def ends(accepted: Sequence[SupportsFloat | None]) -> tuple[float, float]:
+    """The two ends of a range; one that is None is open."""
+    low, high = accepted
+    return -math.inf if low is None else float(low), math.inf if high is None else float(high)
 
 
 def by_id(notebook: str) -> dict[str, Claim]:

@@ -13,6 +13,7 @@ import torch
 
 from lib.models import closure
 from lib.models.closure import ROOT
+from lib.study import keys
 from lib.study.parameters import Refused
 
 PATIENCE = 10
@@ -64,7 +65,8 @@ class _Alike(Executor):
 
 
 def _version() -> tuple[str, str]:
-    return closure.digest(sorted((ROOT / "lib").rglob("*.py"))), torch.__version__
+    with keys.PARSING:
+        return closure.digest(sorted((ROOT / "lib").rglob("*.py"))), torch.__version__
 
 
 def _run(version: tuple[str, str], threads: int, function: Callable, *args: object, **kwargs: object) -> object:

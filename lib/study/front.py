@@ -22,30 +22,28 @@ def numbers(text: str, records: Mapping[str, dict]) -> str:
     return VALUE.sub(lambda place: claims.linked(str(known.get(place[1], "not run")), claimed.get(place[1])), text)
 
 
-def picture(notebook: nbformat.NotebookNode, name: str) -> tuple[bytes, str]:
-    """A figure of a notebook that was run: PNG, and the text that stands for it.
-
-    Raises:
-        StopIteration: the notebook has no figure of that name.
-    """
+def picture(notebook: nbformat.NotebookNode, name: str) -> tuple[bytes, str] | None:
+    """A figure of a notebook: PNG, and the text that stands for it; None if it shows none, as a cell changed since."""
     cells = (cell for cell in notebook.cells if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name)
-    output = next(output for output in next(cells).outputs if "image/png" in output.get("data", {}))
-    return base64.b64decode(output.data["image/png"]), output.metadata["image/png"]["alt"]
+    outputs = (output for cell in cells for output in cell.outputs if "image/png" in output.get("data", {}))
+    output = next(outputs, None)
+    return output and (base64.b64decode(output.data["image/png"]), output.metadata["image/png"]["alt"])
 
 
 def with_picture(text: str, notebooks: Mapping[str, nbformat.NotebookNode]) -> tuple[str, bytes | None]:
     """A text in which ``<!-- picture SECTION FIGURE -->`` is that figure as ``front.png``, and the file's content.
 
-    What follows up to an empty line is its caption. Both go where the section was not run.
+    What follows up to an empty line is its caption. Both go where the section was not run, or shows the figure no more.
     """
     place = PICTURE.search(text)
     if place is None:
         return text, None
     caption, _, rest = text[place.end() :].lstrip("\n").partition("\n\n")
     before = text[: place.start()]
-    if place[1] not in notebooks:
+    found = picture(notebooks[place[1]], place[2]) if place[1] in notebooks else None
+    if found is None:
         return before + rest, None
-    content, alt = picture(notebooks[place[1]], place[2])
+    content, alt = found
     block = (
         f"```{{figure}} front.png\n:name: fig-front\n:alt: {alt}\n:class: pixels\n:width: 100%\n\n{caption}\n```\n\n"
     )

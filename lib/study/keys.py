@@ -59,13 +59,11 @@ def key(notebook: Path, parameters: Mapping[str, object], threads: int, *, root:
 def made_with(notebook: Path, *, root: Path = ROOT) -> dict[str, str]:
     """A digest of each part of the code that decides a notebook's numbers and pictures: cells by id, and files."""
     cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if _counts(cell)]
+    parts: dict[str, str | Path] = {f"cell {cell.id}": cell.source for cell in cells}
     with PARSING:
-        files = _computes([cell.source for cell in cells], root)
-    parts = {f"cell {cell.id}": cell.source for cell in cells}
-    parts |= {path.relative_to(root).as_posix(): path for path in files}
-    parts = {name: part for name, part in parts.items() if name not in READERS}
-    with PARSING:
-        return {name: closure.digest([part], root=root)[:16] for name, part in parts.items()}
+        parts |= {path.relative_to(root).as_posix(): path for path in _computes([*parts.values()], root)}
+        digests = {name: closure.digest([part], root=root)[:16] for name, part in parts.items()}
+    return {name: digest for name, digest in digests.items() if name not in READERS}
 
 
 def code(notebook: Path) -> list[str]:

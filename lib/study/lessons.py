@@ -14,12 +14,9 @@ from typing import NamedTuple
 import nbformat
 
 from lib.measures.intervals import Estimate, number
-from lib.models.data import ROOT
 from lib.study import claims, parameters, tables
 
 VALUE = re.compile(r"\[\[([\w-]+)\]\]")
-TOPIC = re.compile(r"^\(pre-([\w-]+)\)=\n## (.+)$", re.MULTILINE)
-NEEDS = re.compile(r"\*\*You need:\*\*(.*?)\*\*You get:\*\*", re.DOTALL)
 WRONG = ("usually got wrong", "what the section says")
 OPTIONAL = {"checks": [], "quiz": [], "course": []}
 FIRST = "The claim under test"
@@ -57,9 +54,7 @@ class Misconception(NamedTuple):
         if self.refutes is None:
             return text
         name = VALUE.search(self.fact)[1]
-        low, high = (
-            math.inf * sign if end is None else float(end) for sign, end in zip((-1, 1), self.refutes, strict=True)
-        )
+        low, high = claims.ends(self.refutes)
         ours = values.get(name)
         if ours is None or (low <= ours.low and ours.high <= high):
             return text
@@ -196,16 +191,6 @@ def sections() -> dict[str, Lesson]:
     return {name: each for name, each in found.items() if each}
 
 
-def topics() -> dict[str, str]:
-    """The topics of the page on prerequisites, with their titles."""
-    return dict(TOPIC.findall((ROOT / "book" / "prerequisites.md").read_text()))
-
-
-def earlier(notebook: nbformat.NotebookNode) -> list[str]:
-    """The sections that a section names under *You need*."""
-    return re.findall(r"\{doc\}`(\w+)`", NEEDS.search(notebook.cells[0].source)[1])
-
-
 def values(records: Mapping[str, dict], name: str) -> dict[str, Estimate]:
     """The estimates of one section; none if there is no record of it."""
     return claims.estimates(records.get(name, {}))
@@ -221,9 +206,7 @@ def notes(name: str, one: Lesson, found: Values, minutes: str) -> str:
         minutes: what the computer takes, as :func:`lib.study.plans.measured` says it.
     """
     needed = ", ".join(f"{{ref}}`pre-{topic}`" for topic in one.prerequisites)
-    wrong = tables.rows(
-        ("usually got wrong", "what the section says"), [(w.wrong, w.told(found, name)) for w in one.misconceptions]
-    )
+    wrong = tables.rows(WRONG, [(w.wrong, w.told(found, name)) for w in one.misconceptions])
     return "\n\n".join(
         [
             f"**Minutes:** {one.teaching} to teach, {one.exercise} for the exercise; the computer: {minutes}.",

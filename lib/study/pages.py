@@ -54,7 +54,7 @@ def render(
         runs: what was run; of other sections, the page has what was recorded.
         recorded: the recorded sections.
         output: the folder of the pages.
-        audience: one of :data:`lib.study.audiences.AUDIENCES`.
+        audience: ``readers``, ``students`` or ``instructors``.
     """
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     shown = {job.notebook.stem for job, _ in runs} | {name for name, section in recorded.items() if not section.changed}

@@ -7,7 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,7 @@ def label(name: str, given: Mapping[str, str]) -> str:
     """What is given as the name of a folder: in words, or by a digest where they are long or no part of a path."""
     words = "+".join([name, *(f"{parameter}={text}" for parameter, text in sorted(given.items()))])
     plain = len(words) <= 100 and not re.search(r"[^\w.,=+\[\]-]", words)
-    return words if plain else f"{name}+{hashlib.sha256(words.encode()).hexdigest()[:12]}"
+    return words if plain else f"{name[:80]}+{hashlib.sha256(words.encode()).hexdigest()[:12]}"
 
 
 def jobs(preset: str, given: Mapping[str, str]) -> list[Job]:
@@ -154,11 +154,14 @@ def _executed(job: Job, progress: bool, cluster: Executor | None) -> dict:
         else:
             source = (job.notebook.name, job.notebook.read_bytes())
             told = (*source, dict(job.parameters), job.timeout, threads())
-            content, items, values = cluster.submit(_elsewhere, *told).result()
+            content, items, values = _awaited(cluster.submit(_elsewhere, *told))
     except Failed as failure:
-        kept = job.folder / f"{job.notebook.stem}.failed.ipynb"
-        store.write_atomically(kept, failure.notebook)
-        raise Failed(f"{job.notebook.stem} failed, {failure}; the notebook with its error: {kept}") from None
+        said = f"{job.notebook.stem} failed, {failure}"
+        if failure.notebook:
+            kept = job.folder / f"{job.notebook.stem}.failed.ipynb"
+            store.write_atomically(kept, failure.notebook)
+            said = f"{said}; the notebook with its error: {kept}"
+        raise Failed(said) from None
     if _key(job) != key:
         what = "its code, its data or what it imports changed while it ran"
         raise Failed(f"{job.notebook.stem}: {what}, so nothing of this run is kept; the same command runs it again")
@@ -173,6 +176,16 @@ def _executed(job: Job, progress: bool, cluster: Executor | None) -> dict:
         "key": key,
     }
     return write(job, record, content, items)
+
+
+def _awaited(future: Future) -> tuple[bytes, bytes, dict]:
+    """What a worker made; a cluster that fails, such as by a worker with other code, fails the run."""
+    try:
+        return future.result()
+    except (Failed, OSError):
+        raise
+    except Exception as error:  # clusters fail in many ways
+        raise Failed(f"on the cluster: {type(error).__name__}: {error}") from error
 
 
 def write(job: Job, record: Mapping[str, object], notebook: bytes, items: bytes) -> dict:

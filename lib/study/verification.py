@@ -42,7 +42,8 @@ class Line(NamedTuple):
 
 def files(folder: Path = FOLDER) -> list[Line]:
     """Whether every recorded file is what the list of digests says, with every one that is not."""
-    listed = dict(reversed(line.split("  ", 1)) for line in (folder / SUMS).read_text().splitlines())
+    kept = (line.partition("  ") for line in (folder / SUMS).read_text(errors="replace").splitlines())
+    listed = {name: digest for digest, _, name in kept}
     found, lines = recorded.sums(folder), []
     for name in sorted({*listed, *found}):
         if name not in found or name not in listed:
