@@ -4,10 +4,12 @@ import contextlib
 import functools
 import http.server
 import os
+import shutil
 import threading
 
 import pytest
 
+from lib.models.data import ROOT
 from lib.study import printed
 from lib.study.parameters import Refused
 
@@ -45,6 +47,25 @@ def served(folder):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def watch(page, trouble, local=("file:", "data:", "blob:")):
+    """Add to trouble what goes wrong on a page, and what it asks of others."""
+    page.on("request", lambda request: None if request.url.startswith(local) else trouble.append(request.url))
+    page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+
+
+def static_page(folder, part, style):
+    """A file with a part of a page and a style sheet of the book, and nothing else."""
+    shutil.copytree(ROOT / "book" / "_static", folder / "_static", ignore=lambda *_: ["mathjax"])
+    (folder / "notebooks").mkdir()
+    page = folder / "notebooks" / "page.html"
+    page.write_text(
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>x</title>'
+        f'<link rel="stylesheet" href="../_static/{style}"><script src="../_static/shared.js"></script>{part}'
+    )
+    return page
 
 
 def load(page, address):

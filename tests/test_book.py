@@ -8,7 +8,7 @@ import re
 
 import nbformat
 import pytest
-from chromium import load, names, served
+from chromium import load, names, served, watch
 
 from lib.measures.intervals import number
 from lib.study import claims, editions, pages, parameters, recorded, scorecard
@@ -38,9 +38,7 @@ def browser(chromium):
 def opened(browser, site, name, trouble):
     """An open page; what leaves the machine or goes wrong is added to trouble."""
     page = browser.new_page()
-    page.on("request", lambda request: None if request.url.startswith((site, "data:")) else trouble.append(request.url))
-    page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: trouble.append(str(error)))
+    watch(page, trouble, (site, "data:"))
     page.on(
         "response",
         lambda response: trouble.append(f"{response.status} {response.url}") if response.status >= 400 else None,

@@ -4,6 +4,7 @@ import json
 
 import nbformat
 import pytest
+from chromium import watch
 
 from lib.measures.intervals import Estimate
 from lib.models.data import ROOT
@@ -95,7 +96,7 @@ def page(chromium, tmp_path):
     section, trouble = recorded.read("start_and_length"), []
     path = pages.render_one((section.job, section.record), tmp_path / "html")
     opened = chromium.new_page(viewport={"width": 390, "height": 844})
-    opened.on("pageerror", lambda error: trouble.append(str(error)))
+    watch(opened, trouble)
     opened.goto(path.as_uri())
     opened.wait_for_selector("mjx-container")
     yield opened

@@ -1,14 +1,12 @@
 """The latent explorer: what a page computes with, and what it computes, beside torch."""
 
-import shutil
-
 import pytest
 import torch
+from chromium import static_page, watch
 
 from lib.measures import geodesic
 from lib.measures.curves import curve_length, straight
 from lib.models import rounded
-from lib.models.data import ROOT
 from lib.models.stochastic import Stochastic
 from lib.protocols import embeddings
 from lib.study import explorer
@@ -52,30 +50,17 @@ def test_another_variance_and_more_latents_are_refused():
             rounded.described(spec.build((1, 8, 8), 0))
 
 
-def written(folder, model, z):
-    """A page with the explorer and nothing else, as a file."""
-    maps = {name: torch.zeros(6, 6) for name in METRICS[1:]}
-    part = explorer.fragment(model, z, torch.tensor(START), maps, EXTENT).data
-    shutil.copytree(ROOT / "book" / "_static", folder / "_static", ignore=lambda *_: ["mathjax"])
-    (folder / "notebooks").mkdir()
-    page = folder / "notebooks" / "page.html"
-    page.write_text(
-        f'<!doctype html><meta charset="utf-8"><title>x</title><link rel="stylesheet" href="../_static/explorer.css"><script src="../_static/shared.js"></script>{part}'
-    )
-    return page
-
-
 @pytest.fixture(scope="module")
 def opened(chromium, tmp_path_factory):
     """A page from a file, with the model in it; nothing may be fetched and nothing may go wrong."""
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float64)
     model, z = lively()
-    path = written(tmp_path_factory.mktemp("page"), model, z)
+    maps = {name: torch.zeros(6, 6) for name in METRICS[1:]}
+    part = explorer.fragment(model, z, torch.tensor(START), maps, EXTENT).data
+    path = static_page(tmp_path_factory.mktemp("page"), part, "explorer.css")
     page, trouble = chromium.new_page(viewport={"width": 800, "height": 900}, reduced_motion="reduce"), []
-    page.on("request", lambda request: None if request.url.startswith("file://") else trouble.append(request.url))
-    page.on("console", lambda message: trouble.append(message.text))
-    page.on("pageerror", lambda error: trouble.append(str(error)))
+    watch(page, trouble)
     page.goto(path.as_uri())
     settled(page)
     yield page, model

@@ -2,14 +2,13 @@
 
 import json
 import re
-import shutil
 
 import pytest
 import torch
+from chromium import static_page, watch
 from conftest import torus
 
 from lib.measures.flows import mixture_velocity
-from lib.models.data import ROOT
 from lib.protocols import dips, flow_ways
 from lib.study import frames
 
@@ -56,21 +55,10 @@ def scenes():
     return frames.fragment(images, curves, "output units", slider="Time", end="units of time", choices=choices).data
 
 
-def written(folder, part):
-    shutil.copytree(ROOT / "book" / "_static", folder / "_static", ignore=lambda *_: ["mathjax"])
-    (folder / "notebooks").mkdir()
-    page = folder / "notebooks" / "page.html"
-    style = '<link rel="stylesheet" href="../_static/frames.css">'
-    page.write_text(
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>x</title>{style}<script src="../_static/shared.js"></script>{part}'
-    )
-    return page
-
-
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     torch.manual_seed(0)
-    return written(tmp_path_factory.mktemp("page"), part())
+    return static_page(tmp_path_factory.mktemp("page"), part(), "frames.css")
 
 
 @pytest.fixture
@@ -80,15 +68,13 @@ def page(chromium, path):
 
 @pytest.fixture
 def flow_page(chromium, tmp_path):
-    yield from visited(chromium, written(tmp_path, scenes()))
+    yield from visited(chromium, static_page(tmp_path, scenes(), "frames.css"))
 
 
 def visited(chromium, path):
     """A page on a phone; nothing may be fetched and nothing may go wrong."""
     opened, trouble = chromium.new_page(viewport={"width": 390, "height": 844}), []
-    opened.on("request", lambda one: None if one.url.startswith("file://") else trouble.append(one.url))
-    opened.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
-    opened.on("pageerror", lambda error: trouble.append(str(error)))
+    watch(opened, trouble)
     opened.goto(path.as_uri())
     opened.wait_for_selector(".frames.live")
     yield opened

@@ -5,6 +5,7 @@ import re
 
 import nbformat
 import pytest
+from chromium import watch
 from test_book import AT_ONCE
 
 from lib.models.data import ROOT
@@ -32,9 +33,7 @@ def visit(chromium, site):
     def visit_page(name, **options):
         contexts.append(chromium.new_context(reduced_motion="reduce", accept_downloads=True, **options))
         page = contexts[-1].new_page()
-        page.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else trouble.append(r.url))
-        page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: trouble.append(str(error)))
+        watch(page, trouble)
         page.goto((site / name).as_uri())
         if options.get("java_script_enabled", True):  # the other way, it would wait for ever
             page.add_style_tag(content=AT_ONCE)

@@ -1,6 +1,7 @@
 """Quizzes and slides, in a real browser: on pages of single runs, as anybody makes them."""
 
 import pytest
+from chromium import watch
 
 from lib.study import pages, recorded
 
@@ -24,9 +25,7 @@ def visit(chromium, files):
 
     def visit_page(name, query="", **how):
         page = chromium.new_page(viewport={"width": 1280, "height": 720}, **how)
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda request: trouble.append(request.url) if request.url.startswith("http") else None)
+        watch(page, trouble)
         page.goto(f"{files[name].as_uri()}{query}")
         opened.append(page)
         return page
