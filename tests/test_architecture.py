@@ -121,6 +121,7 @@ BOOKS = {
     "answers and canaries": 310,
     "features, identity, near-duplicates, means and walks": 519,
     "every measure on flows": 137,
+    "a U-Net in the place of the perceptron": 3,
     "networks that grow, cycles between two domains": 169,
     "the audit resumed, of decoders with planted images, of several models, beside real images": 78,
 }

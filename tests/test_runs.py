@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import nbformat
 import pytest
 
-from lib.study import parameters, runs
+from lib.study import parameters, processes, runs
 from lib.study.runs import Job
 
 VALUES = """
@@ -251,7 +251,7 @@ def test_a_cluster_that_fails_fails_the_run_and_a_run_that_failed_says_so_itself
         return future
 
     with pytest.raises(runs.Failed, match="on the cluster: RuntimeError: a worker has other code"):
-        runs._awaited(failed(RuntimeError("a worker has other code")))
+        processes.awaited(failed(RuntimeError("a worker has other code")))
     for error in (runs.Failed("in cell 3"), OSError("no space")):
         with pytest.raises(type(error), match=str(error)):
-            runs._awaited(failed(error))
+            processes.awaited(failed(error))

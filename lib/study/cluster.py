@@ -13,8 +13,8 @@ import torch
 
 from lib.models import closure
 from lib.models.closure import ROOT
-from lib.study import keys
 from lib.study.parameters import Refused
+from lib.study.processes import PARSING
 
 PATIENCE = 10
 """seconds to wait for a scheduler"""
@@ -65,7 +65,7 @@ class _Alike(Executor):
 
 
 def _version() -> tuple[str, str]:
-    with keys.PARSING:
+    with PARSING:
         return closure.digest(sorted((ROOT / "lib").rglob("*.py"))), torch.__version__
 
 

@@ -7,7 +7,6 @@ style of figures, a comment, or code that the notebook does not import.
 import hashlib
 import importlib.util
 import json
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import nbformat
 from lib.models import closure, machine, sources
 from lib.models.data import FOLDERS, ROOT
 from lib.study.parameters import choose_device
+from lib.study.processes import PARSING
 
 COMPUTES = ("lib/measures", "lib/models", "lib/protocols", "benchmarks")
 """folders of the repository whose code decides numbers"""
@@ -25,10 +25,6 @@ ELSEWHERE = {"results", "scheduler"}
 """parameters that say where a run takes place, which changes none of its numbers"""
 DATA = ("dataset", "second")
 """parameters that name a data set"""
-
-
-PARSING = threading.Lock()
-"""Python's parser counts its depth for all threads together: SystemError is raised where two of them parse at once."""
 
 
 def key(notebook: Path, parameters: Mapping[str, object], threads: int, *, root: Path = ROOT) -> str:

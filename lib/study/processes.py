@@ -3,7 +3,9 @@
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +14,29 @@ from filelock import FileLock, Timeout
 from lib.models import store
 
 PREFIX = ".learn-or-memorise-"
+PARSING = threading.Lock()
+"""Python's parser counts its depth for all threads together: SystemError is raised where two of them parse at once."""
+
+
+class Failed(RuntimeError):
+    """A notebook that raised; the message names the cell, the error and the notebook, which has the traceback."""
+
+    def __init__(self, message: str, notebook: bytes = b"") -> None:
+        super().__init__(message, notebook)
+        self.notebook = notebook
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
+def awaited(future: Future) -> tuple[bytes, bytes, dict]:
+    """What a worker made; a cluster that fails, such as by a worker with other code, fails the run."""
+    try:
+        return future.result()
+    except (Failed, OSError):
+        raise
+    except Exception as error:  # clusters fail in many ways
+        raise Failed(f"on the cluster: {type(error).__name__}: {error}") from error
 
 
 @contextmanager

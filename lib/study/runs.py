@@ -7,7 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import Executor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +18,11 @@ from traitlets.config import Config
 from lib.models import machine, store
 from lib.models.data import ROOT
 from lib.study import keys, parameters, processes, provenance
+from lib.study.processes import Failed
 
 RUNS = ROOT / "_build" / "runs"
 SIDE_BY_SIDE = 4
 """notebooks that run at the same time by default, where there are as many cores"""
-
-
-class Failed(RuntimeError):
-    """A notebook that raised; the message names the cell, the error and the notebook, which has the traceback."""
-
-    def __init__(self, message: str, notebook: bytes = b"") -> None:
-        super().__init__(message, notebook)
-        self.notebook = notebook
-
-    def __str__(self) -> str:
-        return self.args[0]
 
 
 @dataclass(frozen=True)
@@ -154,7 +144,7 @@ def _executed(job: Job, progress: bool, cluster: Executor | None) -> dict:
         else:
             source = (job.notebook.name, job.notebook.read_bytes())
             told = (*source, dict(job.parameters), job.timeout, threads())
-            content, items, values = _awaited(cluster.submit(_elsewhere, *told))
+            content, items, values = processes.awaited(cluster.submit(_elsewhere, *told))
     except Failed as failure:
         said = f"{job.notebook.stem} failed, {failure}"
         if failure.notebook:
@@ -176,16 +166,6 @@ def _executed(job: Job, progress: bool, cluster: Executor | None) -> dict:
         "key": key,
     }
     return write(job, record, content, items)
-
-
-def _awaited(future: Future) -> tuple[bytes, bytes, dict]:
-    """What a worker made; a cluster that fails, such as by a worker with other code, fails the run."""
-    try:
-        return future.result()
-    except (Failed, OSError):
-        raise
-    except Exception as error:  # clusters fail in many ways
-        raise Failed(f"on the cluster: {type(error).__name__}: {error}") from error
 
 
 def write(job: Job, record: Mapping[str, object], notebook: bytes, items: bytes) -> dict:
