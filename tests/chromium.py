@@ -68,14 +68,6 @@ def static_page(folder, part, style):
     return page
 
 
-def load(page, address):
-    """Open a page, or the one that it sends to, and wait until its formulas are typeset."""
-    page.goto(address)
-    page.wait_for_function("!document.querySelector('meta[http-equiv=Refresh]')")
-    page.wait_for_load_state()
-    page.evaluate("async () => { await window.MathJax?.startup?.promise; }")
-
-
 def names(folder):
     """The pages of a folder."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.html") if "_static" not in path.parts)

@@ -2,7 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from chromium import load, names, served
+from chromium import names, served
 
 THEMES = ("light", "dark")
 WORST = ("serious", "critical")
@@ -52,7 +52,7 @@ def opened(chromium, read_book):
 
         def open_page(name):
             page = context.new_page()
-            load(page, f"{address}/{name}")
+            page.goto(f"{address}/{name}", wait_until="networkidle")
             page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
             page.evaluate(ONE_OF_EACH)
             page.wait_for_timeout(500)  # the theme lets what scrolls be focused 300 ms after the last change of a page

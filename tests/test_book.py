@@ -8,7 +8,7 @@ import re
 
 import nbformat
 import pytest
-from chromium import load, names, served, watch
+from chromium import names, served, watch
 
 from lib.measures.intervals import number
 from lib.study import claims, editions, pages, parameters, recorded, scorecard
@@ -43,7 +43,7 @@ def opened(browser, site, name, trouble):
         "response",
         lambda response: trouble.append(f"{response.status} {response.url}") if response.status >= 400 else None,
     )
-    load(page, f"{site}/{name}")
+    page.goto(f"{site}/{name}", wait_until="networkidle")
     return page
 
 

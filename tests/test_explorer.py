@@ -60,7 +60,8 @@ def opened(chromium, tmp_path_factory):
     part = explorer.fragment(model, z, torch.tensor(START), maps, EXTENT).data
     path = static_page(tmp_path_factory.mktemp("page"), part, "explorer.css")
     page, trouble = chromium.new_page(viewport={"width": 800, "height": 900}, reduced_motion="reduce"), []
-    watch(page, trouble)
+    watch(page, trouble, "file://")
+    page.on("console", lambda message: trouble.append(message.text))  # a warning is trouble, too
     page.goto(path.as_uri())
     settled(page)
     yield page, model

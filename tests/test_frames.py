@@ -74,7 +74,7 @@ def flow_page(chromium, tmp_path):
 def visited(chromium, path):
     """A page on a phone; nothing may be fetched and nothing may go wrong."""
     opened, trouble = chromium.new_page(viewport={"width": 390, "height": 844}), []
-    watch(opened, trouble)
+    watch(opened, trouble, "file://")
     opened.goto(path.as_uri())
     opened.wait_for_selector(".frames.live")
     yield opened

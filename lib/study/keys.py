@@ -41,14 +41,10 @@ def key(notebook: Path, parameters: Mapping[str, object], threads: int, *, root:
         chosen["device"] = choose_device(str(chosen["device"])).type
     with PARSING:
         cells = code(notebook)
-        computes = _computes(cells, root)
-        content = [
-            closure.digest([*cells, *computes], root=root),
-            chosen,
-            [_files(str(parameters[name]), parameters) for name in DATA if parameters.get(name)],
-            machine.arithmetic(threads),
-            machine.libraries([*cells, *computes]),
-        ]
+        parts = [*cells, *_computes(cells, root)]
+        digest, libraries = closure.digest(parts, root=root), machine.libraries(parts)
+    files = [_files(str(parameters[name]), parameters) for name in DATA if parameters.get(name)]
+    content = [digest, chosen, files, machine.arithmetic(threads), libraries]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
