@@ -104,6 +104,7 @@ CODE = {
     "features, identity, near-duplicates, means and walks": 788,
     "every measure on flows": 414,
     "networks that grow, cycles between two domains": 403,
+    "digits enlarged by a network that grew": 12,
     "the audit resumed, of decoders with planted images, of several models, beside real images": 462,
     "why a claim is open, an audit that knows no places": 43,
 }
@@ -123,6 +124,7 @@ BOOKS = {
     "every measure on flows": 137,
     "a U-Net in the place of the perceptron": 3,
     "networks that grow, cycles between two domains": 169,
+    "digits enlarged by a network that grew": 12,
     "the audit resumed, of decoders with planted images, of several models, beside real images": 78,
 }
 """of these, lines of notebooks"""
