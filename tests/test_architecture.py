@@ -105,6 +105,7 @@ CODE = {
     "every measure on flows": 414,
     "networks that grow, cycles between two domains": 403,
     "digits enlarged by a network that grew": 12,
+    "recovery of colour images": 63,
     "the audit resumed, of decoders with planted images, of several models, beside real images": 462,
     "why a claim is open, an audit that knows no places": 43,
 }
@@ -125,6 +126,7 @@ BOOKS = {
     "a U-Net in the place of the perceptron": 3,
     "networks that grow, cycles between two domains": 169,
     "digits enlarged by a network that grew": 12,
+    "recovery of colour images": 63,
     "the audit resumed, of decoders with planted images, of several models, beside real images": 78,
 }
 """of these, lines of notebooks"""

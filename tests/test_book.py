@@ -314,8 +314,9 @@ def undecided(smoke_runs):
     return [claim for claim in every_claim() if claim.value not in values.get(claim.notebook, {})]
 
 
-def test_a_page_that_waits_for_data_says_so_and_shows_its_code(visit):
-    page = visit("notebooks/kfold_colour.html")
+@pytest.mark.parametrize("name", ["kfold_colour", "recovery_in_colour"])
+def test_a_page_that_waits_for_data_says_so_and_shows_its_code(visit, name):
+    page = visit(f"notebooks/{name}.html")
     assert page.locator("main .admonition", has_text="Not run in this build").count() == 1
     assert page.locator("main div.cell").count() > 5
     assert page.locator("main figure").count() == 0

@@ -173,13 +173,22 @@ def test_colour_images_in_the_formats_of_their_authors_go_through_the_same_secti
     assert (verdicts == "– not run").sum() == len(others) > 0
 
 
+def test_recovery_of_colour_images_decides_the_claims_of_its_own_data_set(tmp_path):
+    write_cifar(tmp_path, train=60, test=20)
+    path = parameters.find("recovery_in_colour")
+    job = dataclasses.replace(runs.job(path, "smoke", {"data_dir": str(tmp_path)}), folder=tmp_path)
+    record = runs.execute(job)
+    has_neither_errors_nor_warnings(job.output)
+    assert {"cifar10_trend", "cifar10_gap_dcgan", "cifar10_bar_dcgan"} <= record["values"].keys()
+
+
 def test_a_section_whose_data_are_not_there_is_left_out_and_named(monkeypatch, tmp_path):
     monkeypatch.setattr(parameters, "ROOT", tmp_path)
     for name in ("data", "notebooks"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    assert list(runs.waiting("smoke")) == ["kfold_colour"]
+    assert list(runs.waiting("smoke")) == ["kfold_colour", "recovery_in_colour"]
     write_celeba(tmp_path / "data")
-    assert runs.waiting("smoke") == {}
+    assert list(runs.waiting("smoke")) == ["recovery_in_colour"]
     with pytest.raises(parameters.NoData, match=r"dataset 'cifar10' is not in .*give the folder that holds"):
         runs.job(parameters.find("kfold_colour"), "smoke", {"dataset": "cifar10"})
 
