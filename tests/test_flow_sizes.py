@@ -43,6 +43,15 @@ def test_the_memoriser_copies_everything_and_its_density_is_the_kernel_estimate(
     assert (found.dimension_train == 9).all()  # all directions shrink alike
 
 
+def test_held_out_images_belong_to_the_seed_and_are_no_first_ones_of_a_file():
+    held_out, how = torch.arange(1000.0)[:, None], HOW._replace(samples=50, points=50)
+    asked = [flow_sizes.compared(held_out, held_out, 1e-9, how._replace(seed=seed))[1].round() for seed in (0, 0, 1)]
+    assert torch.equal(asked[0], asked[1])
+    assert not torch.equal(asked[0], asked[2])
+    assert len(asked[0].unique()) == 50
+    assert asked[0].max() > 800
+
+
 def test_one_wide_part_copies_nothing_and_leaves_its_volume():
     train = points()
     wide = flow_ends.Mixture(torch.ones(1), torch.zeros(1, 9), torch.full((1,), 2.0))
@@ -136,6 +145,8 @@ def test_fits_of_all_sizes_are_measured_over_models_and_time(tmp_path, monkeypat
     assert (exact.value, exact.n) == (0, 40)
     assert exact.high == pytest.approx(1 - 0.025 ** (1 / 40))  # exact, for none of 40
     assert all(value.high <= 1 for name, value in measured.items() if name.startswith("AUC"))
+    unlike = [(a.volume_noise - b.volume_noise).abs().min() for a, b in found]
+    assert min(unlike) > 0  # models of two seeds are asked about different noise
     times = [flow_sizes.over_time(of, images, how) for of in fits]
     assert list(times[0]) == [8, 16, 32]
     assert times[0][32] == [flow_sizes.share(one) for one in found[0]]

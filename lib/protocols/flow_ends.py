@@ -97,6 +97,7 @@ def summaries(
 
 def _numbers(end: Mixture, fitted: FlowFit, images: Dataset, how: How) -> Numbers:
     train, held_out = flow_sizes.training(fitted, images), VelocityNetwork.observe(images.test)
+    how = flow_sizes.own(how, fitted)
     seen, unseen = flow_sizes.compared(train, held_out, fitted.spec.noise, how)
     without = Numbers(*[torch.full((1,), torch.nan)] * len(Numbers._fields))
     measured = flow_sizes.without_codes(end.velocity(), train, unseen, how)

@@ -48,9 +48,10 @@ def pair(first: Points, second: Points, trainings: Sequence[Points]) -> Pair:
 
 
 def of_fits(fits: Sequence[FlowFit], sides: Sequence[Dataset], how: How) -> Pair:
-    """The pair of two fits, each of its own half of the images."""
+    """The pair of two fits, each of its own half of the images, with noise that belongs to the first one's seed."""
     trainings = [training(fitted, images) for fitted, images in zip(fits, sides, strict=True)]
-    made = [emitted(fitted.model, train, how) for fitted, train in zip(fits, trainings, strict=True)]
+    noise = how._replace(seed=fits[0].spec.seed)
+    made = [emitted(fitted.model, train, noise) for fitted, train in zip(fits, trainings, strict=True)]
     return pair(*made, trainings)
 
 

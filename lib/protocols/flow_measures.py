@@ -29,7 +29,7 @@ from lib.models.flows import FlowFit, VelocityNetwork
 from lib.protocols import dips
 from lib.protocols.dips import Paths, Point
 from lib.protocols.flow_ends import Mixture
-from lib.protocols.flow_sizes import Points, noised, training
+from lib.protocols.flow_sizes import Points, choice, noised, training
 from lib.protocols.seen_or_not import where_of_rank
 
 BLURS, STARTS, NOISES = 177, 178, 179  # what a seed is for
@@ -128,7 +128,7 @@ def searched(velocity: Velocity, x: Points, how: How) -> Searched:
 
 def without_codes(velocity: Velocity, seen: Points, unseen: Points, how: How) -> Numbers:
     """What can be said of any flow, at noise and at images."""
-    rng = rng_from(seen.device, how.seed, NOISES)  # the same noise for all models
+    rng = rng_from(seen.device, how.seed, NOISES)
     z = torch.randn(2 * how.pairs, seen.shape[1], generator=rng, device=seen.device, dtype=seen.dtype)
     noise = joined(sampler(velocity, how.steps), z[: how.pairs], z[how.pairs :], how.radii)
     return Numbers(noise, searched(velocity, seen, how), searched(velocity, unseen, how))
@@ -138,12 +138,13 @@ def compared(train: Points, held_out: Points, noise: float, how: How) -> tuple[P
     """Training images, their nearest neighbours in the training set, and held-out images, with noise."""
     chosen = train[draw(len(train), min(how.pairs, len(train) - 1), how.seed)]
     neighbours = train[nearest(chosen, train, 2)[1][:, 1]]
-    both = (chosen, neighbours, held_out[: how.pairs])
+    both = (chosen, neighbours, held_out[choice(len(held_out), how.pairs, how.seed)])
     return tuple(noised(part, noise, (how.seed, BLURS, k)) for k, part in enumerate(both))
 
 
 def of_fit(fitted: FlowFit, images: Dataset, how: How) -> Numbers:
-    """All numbers of a fit."""
+    """All numbers of a fit, at points that belong to its seed."""
+    how = how._replace(seed=fitted.spec.seed)
     place = next(fitted.model.parameters()).device
     held_out = VelocityNetwork.observe(images.test)
     points = [part.to(place) for part in compared(training(fitted, images), held_out, fitted.spec.noise, how)]
@@ -188,7 +189,8 @@ def walks(fitted: FlowFit, ends: Points, steps: int, shown: int = 12) -> tuple[P
 
 
 def of_end(end: Mixture, fitted: FlowFit, images: Dataset, how: How) -> Numbers:
-    """The numbers of an end in closed form that need no code, at the images of a fit."""
+    """The numbers of an end in closed form that need no code, at the points of a fit."""
+    how = how._replace(seed=fitted.spec.seed)
     held_out = VelocityNetwork.observe(images.test)
     seen, _, unseen = compared(training(fitted, images), held_out, fitted.spec.noise, how)
     return without_codes(end.velocity(), seen, unseen, how)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lib.measures import intervals
@@ -31,7 +31,7 @@ from lib.models.draws import draw
 from lib.models.fit import fit
 from lib.models.flows import Flow, FlowFit, VelocityNetwork
 
-NOISE, BLUR, HALVES = 171, 172, 173  # what a seed is for
+NOISE, BLUR, HALVES, HELD_OUT = 171, 172, 173, 183  # what a seed is for
 Points = Float[Tensor, "_ pixels"]
 
 
@@ -41,7 +41,7 @@ class How(NamedTuple):
     steps: int
     """of the sampler"""
     samples: int
-    """from the same noise for all models"""
+    """that a model makes"""
     points: int
     """training images, held-out images and noises at which there is a Jacobian"""
     threshold: float
@@ -100,7 +100,7 @@ def _half_again(again: Callable[[], Dataset], number: int) -> Dataset:
 
 
 def noise_for(count: int, like: Points, how: How) -> Points:
-    """Noise that is the same for all models; more of it begins with the same."""
+    """Noise that belongs to the seed; more of it begins with the same."""
     rng = np.random.default_rng([how.seed, NOISE])
     return torch.from_numpy(rng.standard_normal((count, like.shape[1]))).to(like)
 
@@ -109,6 +109,14 @@ def emitted(velocity: Velocity, like: Points, how: How) -> Points:
     """The samples of a flow, with the noise of its images."""
     with torch.no_grad():
         return sampler(velocity, how.steps)(noise_for(how.samples, like, how))
+
+
+def own(how: How, fitted: FlowFit) -> How:
+    """The same sizes with the seed of a fit, so that what it is asked about is in the interval over models.
+
+    Models of one seed and different sizes are asked about the same noise and the same held-out images.
+    """
+    return how._replace(seed=fitted.spec.seed)
 
 
 def training(fitted: FlowFit, images: Dataset) -> Points:
@@ -146,10 +154,15 @@ def measure(velocity: Velocity, wide: Velocity, train: Points, held_out: Points,
 
 
 def compared(train: Points, held_out: Points, noise: float, how: How) -> tuple[Points, Points]:
-    """Some training images and held-out ones, with noise."""
+    """Random training images and held-out ones, with noise."""
     chosen = draw(len(train), min(how.points, len(train)), how.seed)
-    others = held_out[: max(how.samples, how.points)]
+    others = held_out[choice(len(held_out), max(how.samples, how.points), how.seed)]
     return noised(train[chosen], noise, (how.seed, 0)), noised(others, noise, (how.seed, 1))
+
+
+def choice(available: int, count: int, seed: int) -> Int64[Tensor, " count"]:
+    """Which held-out images a model is asked about, in random order; more of them begin with the same."""
+    return torch.from_numpy(np.random.default_rng([seed, HELD_OUT]).permutation(available)[:count])
 
 
 def without_codes(velocity: Velocity, train: Points, unseen: Points, how: How) -> dict[str, PerSample]:
@@ -184,11 +197,11 @@ def _dimension(spectrum: Float[Tensor, "batch values"], threshold: float) -> Per
 
 
 def of_fit(fitted: FlowFit, images: Dataset, how: How) -> Numbers:
-    """:func:`measure` of a fit at its end."""
+    """:func:`measure` of a fit at its end, with the noise and the held-out images of :func:`own`."""
     model = fitted.model
     device = next(model.parameters()).device
     train, held_out = training(fitted, images).to(device), VelocityNetwork.observe(images.test).to(device)
-    return measure(model, copy.deepcopy(model).double(), train, held_out, fitted.spec.noise, how)
+    return measure(model, copy.deepcopy(model).double(), train, held_out, fitted.spec.noise, own(how, fitted))
 
 
 def share(numbers: Numbers) -> float:
@@ -250,7 +263,7 @@ def over_time(fits: Sequence[FlowFit], images: Dataset, how: How) -> dict[int, l
     for fitted in fits:
         train = training(fitted, images)
         for mark, model in fitted.models.items():
-            ratio = neighbour_ratio(emitted(model, train, how), train)
+            ratio = neighbour_ratio(emitted(model, train, own(how, fitted)), train)
             found.setdefault(mark, []).append(float((ratio < THIRD).double().mean()))
     return found
 
