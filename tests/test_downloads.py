@@ -71,6 +71,19 @@ def test_a_grid_is_numbers_and_a_picture_is_none(axis):
     assert rows(axis) == []
 
 
+def test_of_many_points_some_are_written_from_the_first_to_the_last(axis):
+    axis.plot(np.arange(60_000), np.arange(60_000) / 2)
+    axis.scatter(np.arange(drawn.MANY), np.zeros(drawn.MANY))
+    line, cloud = ([row[1:3] for row in rows(axis) if row[0] == kind] for kind in ("line", "point"))
+    assert len(line) == drawn.MANY
+    assert line[0] == (0, 0)
+    assert line[-1] == (59_999, 29_999.5)
+    steps = np.diff([x for x, _ in line])
+    assert steps.min() >= 29
+    assert steps.max() <= 31
+    assert len(cloud) == drawn.MANY
+
+
 def test_a_strip_of_images_is_no_panel(axis):
     figures.image_strip(axis, np.zeros((3, 4, 4)))
     assert rows(axis) == []

@@ -13,12 +13,15 @@ from matplotlib.figure import Figure
 COLUMNS = ("panel", "kind", "name", "x", "y", "low", "high")
 LARGEST = 2_000
 """cells of a grid; what has more is a picture"""
+MANY = 2_000
+"""points of a line or a cloud; of more, so many are written, the first and the last among them"""
 
 
 def numbers(figure: Figure) -> str:
     """What a figure draws as CSV: points, lines, bars, estimates with their intervals, and grids; no pictures.
 
-    Panels are counted from 1. A line across a whole panel has no x, one from its bottom to its top no y. ``low`` and
+    Panels are counted from 1. Of a line or a cloud of more than :data:`MANY` points, so many are there, evenly spaced
+    in the order in which they are drawn: a curve of 60,000 images is 60,000 steps. A line across a whole panel has no x, one from its bottom to its top no y. ``low`` and
     ``high`` are the ends of an interval or of a bar, on y, or on x where the kind says so.
 
     Example:
@@ -60,17 +63,22 @@ def _single(axis: Axes) -> Iterator[tuple]:
     known = {part for group in groups for part in (group.lines[0], *group.lines[1], *group.lines[2])}
     for line in [line for line in axis.lines if line not in known]:
         own = line.get_transform().contains_branch_separately(axis.transData)
-        for point in line.get_xydata() if all(own) else line.get_xydata()[:1]:
+        for point in _some(line.get_xydata()) if all(own) else line.get_xydata()[:1]:
             yield "line", line.get_label(), *np.where(own, point, np.nan)
     for each in [each for each in axis.collections if each not in known]:
         if isinstance(each, PathCollection):
-            yield from (("point", each.get_label(), *point) for point in each.get_offsets())
+            yield from (("point", each.get_label(), *point) for point in _some(each.get_offsets()))
         elif isinstance(each, LineCollection | PolyCollection):
             kind = "band" if isinstance(each, PolyCollection) else "line"
-            yield from ((kind, each.get_label(), *point) for path in each.get_paths() for point in path.vertices)
+            yield from ((kind, each.get_label(), *point) for path in each.get_paths() for point in _some(path.vertices))
     for image in axis.images:
         if (values := np.asarray(image.get_array())).ndim == 2 and values.size <= LARGEST:
             yield from (("grid", f"row {row}", column, value) for (row, column), value in np.ndenumerate(values))
+
+
+def _some(points: np.ndarray) -> np.ndarray:
+    """Points, or of many some."""
+    return points if len(points) <= MANY else points[np.linspace(0, len(points) - 1, MANY).round().astype(int)]
 
 
 def _cell(value: object) -> str:
