@@ -21,8 +21,9 @@ def numbers(figure: Figure) -> str:
     """What a figure draws as CSV: points, lines, bars, estimates with their intervals, and grids; no pictures.
 
     Panels are counted from 1. Of a line or a cloud of more than :data:`MANY` points, so many are there, evenly spaced
-    in the order in which they are drawn: a curve of 60,000 images is 60,000 steps. A line across a whole panel has no x, one from its bottom to its top no y. ``low`` and
-    ``high`` are the ends of an interval or of a bar, on y, or on x where the kind says so.
+    in the order in which they are drawn: a curve of 60,000 images has 60,000 steps. A line across a whole panel has no
+    x, one from its bottom to its top no y. ``low`` and ``high`` are the ends of an interval or of a bar, on y, or on x
+    where the kind says so.
 
     Example:
         >>> import matplotlib.pyplot as plt
