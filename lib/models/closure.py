@@ -57,7 +57,7 @@ def normal(text: str) -> str:
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
             node.body = [statement for statement in body if not _is_string(statement)]
-    return ast.dump(tree)
+    return _written(tree)
 
 
 def _imports(code: Path | str, root: Path) -> Iterator[Path]:
@@ -85,6 +85,19 @@ def _files(name: list[str], root: Path) -> Iterator[Path]:
     for end in range(1, len(name) + 1):
         path = root.joinpath(*name[:end])
         yield from (file for file in (path / "__init__.py", path.with_name(f"{path.name}.py")) if file.is_file())
+
+
+def _written(node: object) -> str:
+    """A syntax tree as Python 3.11 dumps it: later ones add a field or leave out what is empty, in every digest."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_written, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [(name, getattr(node, name, None)) for name in node._fields]
+    optional = [(name, None) for name in node._fields if getattr(type(node), name, ...) is None]
+    unsaid = [*optional, ("type_params", [])]
+    said = [f"{name}={_written(value)}" for name, value in fields if (name, value) not in unsaid]
+    return f"{type(node).__name__}({', '.join(said)})"
 
 
 def _is_string(statement: ast.stmt) -> bool:

@@ -19,8 +19,8 @@ from lib.study.processes import PARSING
 
 COMPUTES = ("lib/measures", "lib/models", "lib/protocols", "benchmarks")
 """folders of the repository whose code decides numbers"""
-READERS = {"lib/models/sources.py", "lib/models/unpack.py"}
-"""what reads files: no part of a recording, which has digests of the images that were read, its own and its fits'"""
+APART = {"lib/models/sources.py", "lib/models/unpack.py", "lib/models/closure.py"}
+"""no part of a recording: what reads files, since it has digests of what was read; and what tells code from code"""
 ELSEWHERE = {"results", "scheduler"}
 """parameters that say where a run takes place, which changes none of its numbers"""
 DATA = ("dataset", "second")
@@ -55,7 +55,7 @@ def made_with(notebook: Path, *, root: Path = ROOT) -> dict[str, str]:
     with PARSING:
         parts |= {path.relative_to(root).as_posix(): path for path in _computes([*parts.values()], root)}
         digests = {name: closure.digest([part], root=root)[:16] for name, part in parts.items()}
-    return {name: digest for name, digest in digests.items() if name not in READERS}
+    return {name: digest for name, digest in digests.items() if name not in APART}
 
 
 def code(notebook: Path) -> list[str]:

@@ -44,11 +44,19 @@ class Section(NamedTuple):
         """How large, when and on what it was made."""
         made, record = self.record["recorded"], self.record
         sizes = ", ".join(f"`{name}` {value}" for name, value in self.sizes.items()) or "its default sizes"
+        accelerator = "" if record["device"] == "cpu" else f"{record['device']} and "
         return (
-            f"{sizes}; {made['date'][:10]}, {_duration(record['seconds'])} on {made['cores']} cores of "
+            f"{sizes}; {made['date'][:10]}, {_duration(record['seconds'])} on {accelerator}{made['cores']} cores of "
             f"{made['processor']}, threads of a fit: {record['machine']['threads']}, "
-            f"torch {record['versions']['torch']}, commit `{record['commit']}`"
+            f"torch {record['versions']['torch']}, commit `{record['commit']}`{self._elsewhere}"
         )
+
+    @property
+    def _elsewhere(self) -> str:
+        """What the fits were made on, if the section was not."""
+        others = [fit for fit in self.record["fits"] if fit["machine"] != self.record["machine"]]
+        made = sorted({f"{fit['device']} with torch {fit['libraries']['torch']}" for fit in others})
+        return f"; fits made elsewhere, on {', '.join(made)}" if made else ""
 
 
 def _duration(seconds: float) -> str:
@@ -67,7 +75,8 @@ def read(name: str, folder: Path = FOLDER) -> Section | None:
     if record is None or "recorded" not in record:
         return None
     now, then = keys.made_with(kept.notebook), record["recorded"]["code"]
-    return Section(kept, record, [part for part in then if now.get(part) != then[part]] + [*(now.keys() - then)])
+    changed = [part for part in then if now.get(part) != then[part] and part not in keys.APART]
+    return Section(kept, record, [*changed, *(now.keys() - then)])
 
 
 def sections(folder: Path = FOLDER) -> dict[str, Section]:
