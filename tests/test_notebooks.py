@@ -67,6 +67,7 @@ OWN = {
     *(
         "canaries",
         "growing_and_cycles",
+        "growing_faces",
         "near_duplicates",
         "network_features",
         "faces_without_identity",
