@@ -7,11 +7,14 @@ and all that this imports; so a new module, or a change elsewhere, discards noth
 import ast
 import functools
 import hashlib
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 """The repository: data, notebooks and pages are found from here, whatever the working directory."""
+PARSING = threading.Lock()
+"""Python's parser counts its depth for all threads together: SystemError is raised where two of them parse at once."""
 
 
 def sources(code: Path | str, *, root: Path = ROOT) -> list[Path]:
@@ -53,7 +56,7 @@ def families(*, root: Path = ROOT) -> list[Path]:
 @functools.cache
 def normal(text: str) -> str:
     """The syntax tree of a program, without positions and without strings that stand alone, as docstrings do."""
-    tree = ast.parse(text)
+    tree = _parsed(text)
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
             node.body = [statement for statement in body if not _is_string(statement)]
@@ -70,7 +73,7 @@ def _imports(code: Path | str, root: Path) -> Iterator[Path]:
 def _imported(text: str, package: tuple[str, ...]) -> list[list[str]]:
     """The dotted names that a program in a package imports, from a module also what it may have as a module."""
     names = []
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(_parsed(text)):
         if isinstance(node, ast.Import):
             names += [alias.name.split(".") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -85,6 +88,11 @@ def _files(name: list[str], root: Path) -> Iterator[Path]:
     for end in range(1, len(name) + 1):
         path = root.joinpath(*name[:end])
         yield from (file for file in (path / "__init__.py", path.with_name(f"{path.name}.py")) if file.is_file())
+
+
+def _parsed(text: str) -> ast.Module:
+    with PARSING:
+        return ast.parse(text)
 
 
 def _written(node: object) -> str:

@@ -14,7 +14,6 @@ import torch
 from lib.models import closure
 from lib.models.closure import ROOT
 from lib.study.parameters import Refused
-from lib.study.processes import PARSING
 
 PATIENCE = 10
 """seconds to wait for a scheduler"""
@@ -65,8 +64,7 @@ class _Alike(Executor):
 
 
 def _version() -> tuple[str, str]:
-    with PARSING:
-        return closure.digest(sorted((ROOT / "lib").rglob("*.py"))), torch.__version__
+    return closure.digest(sorted((ROOT / "lib").rglob("*.py"))), torch.__version__
 
 
 def _run(version: tuple[str, str], threads: int, function: Callable, *args: object, **kwargs: object) -> object:

@@ -15,7 +15,6 @@ import nbformat
 from lib.models import closure, machine, sources
 from lib.models.data import FOLDERS, ROOT
 from lib.study.parameters import choose_device
-from lib.study.processes import PARSING
 
 COMPUTES = ("lib/measures", "lib/models", "lib/protocols", "benchmarks")
 """folders of the repository whose code decides numbers"""
@@ -39,10 +38,9 @@ def key(notebook: Path, parameters: Mapping[str, object], threads: int, *, root:
     chosen = {name: value for name, value in parameters.items() if name not in ELSEWHERE}
     if "device" in chosen:  # auto is what this machine has
         chosen["device"] = choose_device(str(chosen["device"])).type
-    with PARSING:
-        cells = code(notebook)
-        parts = [*cells, *_computes(cells, root)]
-        digest, libraries = closure.digest(parts, root=root), machine.libraries(parts)
+    cells = code(notebook)
+    parts = [*cells, *_computes(cells, root)]
+    digest, libraries = closure.digest(parts, root=root), machine.libraries(parts)
     files = [_files(str(parameters[name]), parameters) for name in DATA if parameters.get(name)]
     content = [digest, chosen, files, machine.arithmetic(threads), libraries]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -52,9 +50,8 @@ def made_with(notebook: Path, *, root: Path = ROOT) -> dict[str, str]:
     """A digest of each part of the code that decides a notebook's numbers and pictures: cells by id, and files."""
     cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if _counts(cell)]
     parts: dict[str, str | Path] = {f"cell {cell.id}": cell.source for cell in cells}
-    with PARSING:
-        parts |= {path.relative_to(root).as_posix(): path for path in _computes([*parts.values()], root)}
-        digests = {name: closure.digest([part], root=root)[:16] for name, part in parts.items()}
+    parts |= {path.relative_to(root).as_posix(): path for path in _computes([*parts.values()], root)}
+    digests = {name: closure.digest([part], root=root)[:16] for name, part in parts.items()}
     return {name: digest for name, digest in digests.items() if name not in APART}
 
 

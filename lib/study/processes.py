@@ -3,7 +3,6 @@
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -14,8 +13,6 @@ from filelock import FileLock, Timeout
 from lib.models import store
 
 PREFIX = ".learn-or-memorise-"
-PARSING = threading.Lock()
-"""Python's parser counts its depth for all threads together: SystemError is raised where two of them parse at once."""
 
 
 class Failed(RuntimeError):
