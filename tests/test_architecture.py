@@ -106,6 +106,7 @@ CODE = {
     "networks that grow, cycles between two domains": 403,
     "digits enlarged by a network that grew": 12,
     "recovery of colour images": 63,
+    "faces that grow, their eyes and mouths; code is named alike by every Python": 133,
     "the audit resumed, of decoders with planted images, of several models, beside real images": 462,
     "why a claim is open, an audit that knows no places": 43,
 }
@@ -127,6 +128,8 @@ BOOKS = {
     "networks that grow, cycles between two domains": 169,
     "digits enlarged by a network that grew": 12,
     "recovery of colour images": 63,
+    "faces that grow, their eyes and mouths": 79,
+    "one correlation and not three, distances where the fits are": 3,
     "the audit resumed, of decoders with planted images, of several models, beside real images": 78,
 }
 """of these, lines of notebooks"""

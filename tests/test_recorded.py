@@ -20,6 +20,8 @@ from lib.study import claims, items, pages, parameters, recorded, runs, verifica
 pytestmark = pytest.mark.usefixtures("single_precision")
 
 SECTION = "change_of_variables"
+LARGE = 500_000
+"""bytes of items from which on making every number again takes a minute"""
 
 
 @pytest.fixture(scope="module")
@@ -342,6 +344,11 @@ def test_what_the_repository_has_recorded_holds():
     sections = recorded.sections()
     assert sections
     assert bad(verification.files()) == []
-    assert [line for section in sections.values() for line in bad(verification.numbers(section))] == []
+    small = [section for section in sections.values() if section.job.items.stat().st_size < LARGE]
+    assert len(small) > 0.8 * len(sections)
+    assert [line for section in small for line in bad(verification.numbers(section))] == []
+    checked = json.loads((recorded.FOLDER / "verification.json").read_text())["lines"]
+    good = {line["section"] for line in checked if line["level"] == "numbers" and line["good"]}
+    assert good == sections.keys()  # also the large ones, which take a minute each, when they were recorded
     size = sum(path.stat().st_size for path in recorded.FOLDER.rglob("*") if path.is_file())
     assert size < 25e6
