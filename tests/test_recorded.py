@@ -15,7 +15,7 @@ from PIL import Image
 
 from lib import recording
 from lib.measures.intervals import Estimate
-from lib.study import claims, items, pages, parameters, recorded, runs, verification
+from lib.study import claims, items, keys, pages, parameters, recorded, runs, verification
 
 pytestmark = pytest.mark.usefixtures("single_precision")
 
@@ -74,6 +74,27 @@ def test_a_recorded_section_has_its_numbers_and_where_they_come_from(kept):
         str(section),
     )
     assert str(recorded.ROOT) not in section.job.output.read_text()
+
+
+def test_a_recording_says_what_accelerator_it_ran_on_and_where_fits_were_made_that_were_not_made_there(kept):
+    section = recorded.read("doses", kept)
+    assert "elsewhere" not in str(section)
+    there = {"device": "cuda", "machine": {"threads": 4}, "libraries": {"torch": "2.11.0"}}
+    fits = [{**fit, **there} for fit in section.record["fits"]]
+    far = section._replace(record={**section.record, "device": "NVIDIA H200", "fits": fits})
+    assert re.search(r"on NVIDIA H200 and \d+ cores of .+; fits made elsewhere, on cuda with torch 2\.11\.0$", str(far))
+
+
+def test_what_tells_code_from_code_is_no_part_of_a_recording(kept):
+    """Every recording of before has a digest of the module that makes digests, which has changed since."""
+    section = recorded.read("doses", kept)
+    assert not set(section.record["recorded"]["code"]) & keys.APART
+    record = runs.read(section.job)
+    for name in ("sha256", "notebook_sha256", "items_sha256"):
+        record.pop(name, None)
+    record["recorded"]["code"]["lib/models/closure.py"] = "0123456789abcdef"
+    runs.write(section.job, record, section.job.output.read_bytes(), section.job.items.read_bytes())
+    assert recorded.read("doses", kept).changed == []
 
 
 def test_sections_are_listed_in_the_books_order_and_what_is_not_there_is_none(kept):
