@@ -230,6 +230,16 @@ def test_a_recorded_run_stands_beside_this_builds_in_the_same_units():
     assert (unit[0]["high"], unit[1]["high"]) == (0.375, 1.0)  # one unit for both, that of the farthest number
 
 
+def test_a_number_that_only_the_recorded_run_has_is_no_error_and_a_verdict_that_moved():
+    """Such as the highest score of all images: the default sizes have no such number."""
+    long = Estimate(3.0, 2.5, 3.5, 900)
+    page = scorecard.page(
+        TEMPLATE, [row(claim(2, 4), None, verdict="not run", recorded=long, recorded_verdict="reproduced")]
+    )
+    text = re.sub(r"\s+", " ", "".join(Texts(page[page.index('<details class="moved"') :]).texts))
+    assert "It holds: – not run, recorded ✔ reproduced with 3 [2.5, 3.5]" in text
+
+
 def test_a_section_that_was_only_recorded_says_so_and_counts_once():
     alone = row(claim(2, 4), Estimate(3.0, 2.5, 3.5, 900), verdict="reproduced", here=False)
     page = scorecard.page(TEMPLATE, [alone])
