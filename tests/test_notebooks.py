@@ -68,6 +68,7 @@ OWN = {
         "canaries",
         "growing_and_cycles",
         "growing_faces",
+        "larger_flows",
         "near_duplicates",
         "network_features",
         "faces_without_identity",
