@@ -19,17 +19,19 @@ LOOK = """() => ({
   typeset: document.querySelectorAll("main .math mjx-container mjx-assistive-mml").length,
 })"""
 ONE_OF_EACH = """() => {
-  const seen = new Set();
+  const seen = new Set(), others = [];
   for (const token of document.querySelectorAll(".highlight span")) {
     const place = token.closest("[class*=highlight-]")?.parentElement.className;
     const kind = `${token.className} in ${place}, ${token.checkVisibility()}`;
-    if (seen.has(kind) || token.textContent.length < 2) token.replaceWith(...token.childNodes);
+    if (seen.has(kind) || token.textContent.length < 2) others.push(token);
     else seen.add(kind);
   }
+  for (const token of others) token.replaceWith(...token.childNodes);
 }"""
 """leaves one word of each colour and place in the code of a page: their thousands are half of what axe looks at.
 
-Single characters have no contrast for axe, so none of them stands for its kind."""
+Single characters have no contrast for axe, so none of them stands for its kind. All are looked at before the first is
+replaced: after each change the page would be laid out again."""
 
 
 def found(page, theme):

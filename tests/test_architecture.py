@@ -109,6 +109,7 @@ CODE = {
     "faces that grow, their eyes and mouths; code is named alike by every Python": 133,
     "the audit resumed, of decoders with planted images, of several models, beside real images": 462,
     "why a claim is open, an audit that knows no places": 43,
+    "flows of whole digits": 125,
 }
 """lines of lib and notebooks, by what they came for"""
 BOOKS = {
@@ -130,6 +131,7 @@ BOOKS = {
     "recovery of colour images": 63,
     "faces that grow, their eyes and mouths": 79,
     "one correlation and not three, distances where the fits are": 3,
+    "flows of whole digits": 99,
     "the audit resumed, of decoders with planted images, of several models, beside real images": 78,
 }
 """of these, lines of notebooks"""
