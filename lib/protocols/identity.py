@@ -70,9 +70,9 @@ def mosaic(factor: int) -> Transform:
     return lambda images: interpolate(means(images), scale_factor=factor)
 
 
-def components(trained: Images, count: int, *, seed: int) -> Transform:
+def components(trained: Images, count: int) -> Transform:
     """The nearest image that a linear generator makes: the mean and ``count`` principal components of some images."""
-    model = PCA(count, svd_solver="randomized", random_state=seed).fit(trained.flatten(1).cpu().numpy())
+    model = PCA(count, svd_solver="full").fit(trained.flatten(1).cpu().numpy())
 
     def apply(images: Images) -> Images:
         made = model.inverse_transform(model.transform(images.flatten(1).cpu().numpy()))
