@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
-from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
@@ -72,11 +71,12 @@ def mosaic(factor: int) -> Transform:
 
 def components(trained: Images, count: int) -> Transform:
     """The nearest image that a linear generator makes: the mean and ``count`` principal components of some images."""
-    model = PCA(count, svd_solver="full").fit(trained.flatten(1).cpu().numpy())
+    mean = trained.flatten(1).mean(0)
+    basis = torch.linalg.svd(trained.flatten(1) - mean, full_matrices=False).Vh[:count]
 
     def apply(images: Images) -> Images:
-        made = model.inverse_transform(model.transform(images.flatten(1).cpu().numpy()))
-        return torch.from_numpy(made).to(images).view_as(images).clamp(0, 1)
+        centred = images.flatten(1) - mean
+        return (mean + centred @ basis.T @ basis).view_as(images).clamp(0, 1)
 
     return apply
 
