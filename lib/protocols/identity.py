@@ -73,12 +73,7 @@ def components(trained: Images, count: int) -> Transform:
     """The nearest image that a linear generator makes: the mean and ``count`` principal components of some images."""
     mean = trained.flatten(1).mean(0)
     basis = torch.linalg.svd(trained.flatten(1) - mean, full_matrices=False).Vh[:count]
-
-    def apply(images: Images) -> Images:
-        centred = images.flatten(1) - mean
-        return (mean + centred @ basis.T @ basis).view_as(images).clamp(0, 1)
-
-    return apply
+    return lambda images: (mean + (images.flatten(1) - mean) @ basis.T @ basis).view_as(images).clamp(0, 1)
 
 
 def recovered(fit: GeneratorFit, how: Search) -> Transform:
