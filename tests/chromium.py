@@ -1,8 +1,10 @@
 """The system's Chromium, for tests of pages, and what it visits."""
 
+import collections
 import contextlib
 import functools
 import http.server
+import itertools
 import os
 import shutil
 import threading
@@ -47,6 +49,18 @@ def served(folder):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def in_turn(names, begin, ahead=2):
+    """Each name with its page, opened and soon closed; some are on their way meanwhile, as opening is mostly waiting."""
+    todo = iter(names)
+    begun = collections.deque((name, begin(name)) for name in itertools.islice(todo, ahead))
+    while begun:
+        name, page = begun.popleft()
+        begun.extend((following, begin(following)) for following in itertools.islice(todo, 1))
+        page.wait_for_load_state("networkidle")
+        yield name, page
+        page.close()
 
 
 def watch(page, trouble, local=("file:", "data:", "blob:")):

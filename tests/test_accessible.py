@@ -2,7 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from chromium import names, served
+from chromium import in_turn, names, served
 
 THEMES = ("light", "dark")
 WORST = ("serious", "critical")
@@ -49,29 +49,31 @@ def found(page, theme):
 
 @pytest.fixture(scope="module")
 def opened(chromium, read_book):
-    """A function that opens a page of the book that is made of recorded results."""
+    """A function that opens pages of the book that is made of recorded results."""
     with served(read_book) as address, chromium.new_context() as context:
 
-        def open_page(name):
+        def begin(name):
             page = context.new_page()
-            page.goto(f"{address}/{name}", wait_until="networkidle")
-            page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
-            page.evaluate(ONE_OF_EACH)
-            page.wait_for_timeout(500)  # the theme lets what scrolls be focused 300 ms after the last change of a page
+            page.goto(f"{address}/{name}", wait_until="commit")
             return page
 
-        yield open_page
+        def open_pages(*names):
+            for name, page in in_turn(names, begin):
+                page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
+                page.evaluate(ONE_OF_EACH)
+                page.wait_for_timeout(500)  # what scrolls can be focused 300 ms after the last change of a page
+                yield name, page
+
+        yield open_pages
 
 
 @pytest.fixture(scope="module")
 def visits(opened, read_book):
     """Of every page: what it looks like, what axe finds, and what it weighs with all of its images."""
     seen = {}
-    for name in names(read_book):
-        page = opened(name)
+    for name, page in opened(*names(read_book)):
         problems = [problem for theme in THEMES for problem in found(page, theme)]
         seen[name] = page.evaluate(LOOK) | {"problems": problems, "bytes": page.evaluate(WEIGHT)}
-        page.close()
     return seen
 
 
@@ -82,12 +84,11 @@ def test_axe_finds_nothing_serious_on_any_page_in_either_theme(visits):
 
 def test_axe_would_find_it(opened):
     """The control: a search that finds nothing on any page says nothing alone."""
-    page = opened("notebooks/decay.html")
-    page.evaluate("document.querySelector('main figure img').removeAttribute('alt')")
-    page.add_style_tag(content="html[data-theme=dark] main p { color: #444 !important; }")
-    page.add_style_tag(content="html[data-theme=light] main .highlight .n { color: #ccc !important; }")
-    problems = [(theme, rule) for theme in THEMES for theme, rule, *_ in found(page, theme)]
-    page.close()
+    for _, page in opened("notebooks/decay.html"):
+        page.evaluate("document.querySelector('main figure img').removeAttribute('alt')")
+        page.add_style_tag(content="html[data-theme=dark] main p { color: #444 !important; }")
+        page.add_style_tag(content="html[data-theme=light] main .highlight .n { color: #ccc !important; }")
+        problems = [(theme, rule) for theme in THEMES for theme, rule, *_ in found(page, theme)]
     assert ("light", "image-alt") in problems
     assert ("dark", "color-contrast") in problems
     assert ("light", "color-contrast") in problems

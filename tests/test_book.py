@@ -2,13 +2,14 @@
 
 import csv
 import dataclasses
+import functools
 import json
 import math
 import re
 
 import nbformat
 import pytest
-from chromium import names, served, watch
+from chromium import in_turn, names, served, watch
 
 from lib.measures.intervals import number
 from lib.study import claims, editions, pages, parameters, recorded, scorecard
@@ -35,7 +36,7 @@ def browser(chromium):
     return chromium.new_context()  # one context, so that scripts and styles are fetched once
 
 
-def opened(browser, site, name, trouble):
+def opened(browser, site, name, trouble, until="networkidle"):
     """An open page; what leaves the machine or goes wrong is added to trouble."""
     page = browser.new_page()
     watch(page, trouble, (site, "data:"))
@@ -43,7 +44,7 @@ def opened(browser, site, name, trouble):
         "response",
         lambda response: trouble.append(f"{response.status} {response.url}") if response.status >= 400 else None,
     )
-    page.goto(f"{site}/{name}", wait_until="networkidle")
+    page.goto(f"{site}/{name}", wait_until=until)
     return page
 
 
@@ -89,8 +90,8 @@ LOOKS = {(width, scheme) for width in (1280, 390) for scheme in ("light", "dark"
 def looks(browser, site, smoke_book):
     """What each page shows at each width and in each scheme: one visit a page, since visits are what takes time."""
     seen, trouble = {}, []
-    for name in names(smoke_book):
-        page = opened(browser, site, name, trouble)
+    begin = functools.partial(opened, browser, site, trouble=trouble, until="commit")
+    for name, page in in_turn(names(smoke_book), begin):
         page.add_style_tag(content=AT_ONCE)
         page.evaluate("[...document.images].forEach(image => image.loading = 'eager')")
         page.wait_for_function("[...document.images].every(image => image.complete)")
@@ -99,7 +100,6 @@ def looks(browser, site, smoke_book):
             page.emulate_media(color_scheme=scheme)
             page.wait_for_function(SETTLED, arg=[width, scheme])
             seen[name, width, scheme] = page.evaluate(LOOK)
-        page.close()
     assert trouble == []
     return seen
 
