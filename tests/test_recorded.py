@@ -360,6 +360,15 @@ def test_digests_are_of_the_files_themselves(kept):
     assert recorded.sums(kept)["sections/doses.json"] == hashlib.sha256(content).hexdigest()
 
 
+def test_what_is_recorded_has_the_sizes_of_the_recorded_edition():
+    """As five sections had not: a recording at other sizes says less than its preset promises, and nobody sees it."""
+    for name, section in recorded.sections().items():
+        path = parameters.find(name)
+        wanted = recorded.plain(parameters.budgeted(name, parameters.declared(path), "edition"))
+        have = section.record["parameters"]
+        assert {key: have[key] for key in wanted if key in have} == {key: wanted[key] for key in have}, name
+
+
 def without_large(content, values, again=items.again):
     """Numbers computed again, but for those over many thousands of items, which take up to a minute each."""
     size = {name: max(map(np.size, arrays), default=0) for name, arrays in items.arrays(content).items()}
