@@ -59,6 +59,7 @@ def in_turn(names, begin, ahead=2):
         name, page = begun.popleft()
         begun.extend((following, begin(following)) for following in itertools.islice(todo, 1))
         page.wait_for_load_state("networkidle")
+        page.bring_to_front()  # others are drawn once a second at most
         yield name, page
         page.close()
 
