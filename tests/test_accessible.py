@@ -18,7 +18,10 @@ LOOK = """() => ({
   formulas: document.querySelectorAll("main .math").length,
   typeset: document.querySelectorAll("main .math mjx-container mjx-assistive-mml").length,
 })"""
-ONE_OF_EACH = """() => {
+PREPARED = """addEventListener("load", () => {
+  const still = document.createElement("style");
+  still.textContent = "* { transition: none !important; animation: none !important; }";
+  document.head.append(still);
   const seen = new Set(), others = [];
   for (const token of document.querySelectorAll(".highlight span")) {
     const place = token.closest("[class*=highlight-]")?.parentElement.className;
@@ -27,8 +30,8 @@ ONE_OF_EACH = """() => {
     else seen.add(kind);
   }
   for (const token of others) token.replaceWith(...token.childNodes);
-}"""
-"""leaves one word of each colour and place in the code of a page: their thousands are half of what axe looks at.
+});"""
+"""holds what moves, and leaves one word of each colour and place in the code of a page: their thousands are half of what axe looks at.
 
 Single characters have no contrast for axe, so none of them stands for its kind. All are looked at before the first is
 replaced: after each change the page would be laid out again."""
@@ -51,20 +54,14 @@ def found(page, theme):
 def opened(chromium, read_book):
     """A function that opens pages of the book that is made of recorded results."""
     with served(read_book) as address, chromium.new_context() as context:
+        context.add_init_script(PREPARED)  # what scrolls can be focused 300 ms after the last change of a page
 
         def begin(name):
             page = context.new_page()
             page.goto(f"{address}/{name}", wait_until="commit")
             return page
 
-        def open_pages(*names):
-            for name, page in in_turn(names, begin):
-                page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
-                page.evaluate(ONE_OF_EACH)
-                page.wait_for_timeout(500)  # what scrolls can be focused 300 ms after the last change of a page
-                yield name, page
-
-        yield open_pages
+        yield lambda *names: in_turn(names, begin)
 
 
 @pytest.fixture(scope="module")
