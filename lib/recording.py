@@ -95,7 +95,7 @@ def verify(sections: tuple[str, ...], part: int, keep: bool, folder: Path) -> No
             for found in verification.parts(section, part, scratch, random.SystemRandom()):
                 said += _echoed([found])
     if keep:
-        where = provenance.here() | {"lines": [found._asdict() for found in said]}
+        where = provenance.here() | {"files": recorded.sums(folder), "lines": [found._asdict() for found in said]}
         store.write_atomically(folder / "verification.json", json.dumps(where, indent=1).encode())
     if not all(found.good for found in said if found.level != "code"):
         raise click.exceptions.Exit(1)

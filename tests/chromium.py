@@ -25,6 +25,9 @@ FLAGS = [
     "--disable-sync",
 ]
 
+AT_ONCE = "* { transition: none !important; animation: none !important; }"
+"""a style of pages whose looks are asked for"""
+
 
 def find_chromium():
     """Its path; without it a test is skipped, but on CI it fails."""
@@ -51,10 +54,10 @@ def served(folder):
         server.shutdown()
 
 
-def in_turn(names, begin, ahead=2):
-    """Each name with its page, opened and soon closed; some are on their way meanwhile, as opening is mostly waiting."""
+def in_turn(names, begin):
+    """Each name with its page, opened and soon closed; two are on their way meanwhile, as opening is mostly waiting."""
     todo = iter(names)
-    begun = collections.deque((name, begin(name)) for name in itertools.islice(todo, ahead))
+    begun = collections.deque((name, begin(name)) for name in itertools.islice(todo, 2))
     while begun:
         name, page = begun.popleft()
         begun.extend((following, begin(following)) for following in itertools.islice(todo, 1))

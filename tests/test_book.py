@@ -9,7 +9,7 @@ import re
 
 import nbformat
 import pytest
-from chromium import in_turn, names, served, watch
+from chromium import AT_ONCE, in_turn, names, served, watch
 
 from lib.measures.intervals import number
 from lib.study import claims, editions, pages, parameters, recorded, scorecard
@@ -82,7 +82,6 @@ LOOK = """() => {
   };
 }"""
 SETTLED = "([width, scheme]) => innerWidth === width && document.documentElement.dataset.theme === scheme"
-AT_ONCE = "* { transition: none !important; animation: none !important; }"
 LOOKS = {(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")}
 
 

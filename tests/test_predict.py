@@ -5,8 +5,7 @@ import re
 
 import nbformat
 import pytest
-from chromium import watch
-from test_book import AT_ONCE
+from chromium import AT_ONCE, watch
 
 from lib.models.data import ROOT
 from lib.study import pages
