@@ -108,7 +108,7 @@ CODE = {
     "recovery of colour images": 63,
     "faces that grow, their eyes and mouths; code is named alike by every Python": 133,
     "the audit resumed, of decoders with planted images, of several models, beside real images": 462,
-    "why a claim is open, an audit that knows no places": 43,
+    "why a claim is open, and why its verdict changes with the sizes; an audit that knows no places": 61,
     "flows of whole digits": 125,
 }
 """lines of lib and notebooks, by what they came for"""

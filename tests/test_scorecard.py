@@ -237,7 +237,48 @@ def test_a_number_that_only_the_recorded_run_has_is_no_error_and_a_verdict_that_
         TEMPLATE, [row(claim(2, 4), None, verdict="not run", recorded=long, recorded_verdict="reproduced")]
     )
     text = re.sub(r"\s+", " ", "".join(Texts(page[page.index('<details class="moved"') :]).texts))
-    assert "It holds: – not run, recorded ✔ reproduced with 3 [2.5, 3.5]" in text
+    assert "x`: the same sizes It holds: – not run, recorded ✔ reproduced with 3 [2.5, 3.5]; a run of this size" in text
+
+
+def around(value, sigma):
+    """A normal estimate with its 95 % interval."""
+    half = sigma * norm.ppf(0.975)
+    return Estimate(value, value - half, value + half, 9)
+
+
+def test_numbers_of_one_mean_differ_by_more_than_chance_in_five_of_a_hundred_pairs_of_runs():
+    few, many = np.random.default_rng(0).normal(size=(2, 4000)) * [[0.5], [0.2]]
+    said = [
+        scorecard.change(row(claim(), around(a, 0.5), recorded=around(b, 0.2))) for a, b in zip(few, many, strict=True)
+    ]
+    assert np.mean(["more than chance" in words for words in said]) == pytest.approx(0.05, abs=0.01)
+    assert all("agree" in words and "is 2.5 times as wide" in words for words in said if "chance" not in words)
+
+
+@pytest.mark.parametrize(("at", "said"), [(2.5, "the numbers agree"), (-0.5, "the numbers differ")])
+def test_what_a_change_is_for_depends_on_what_the_intervals_reach_towards_each_other(at, said):
+    skewed, exact = Estimate(1.0, 0.9, 3.0, 9), Estimate(at, at, at, 0)
+    assert scorecard.change(row(claim(), skewed, recorded=exact)).startswith(said)
+    assert scorecard.change(row(claim(), exact, recorded=skewed)).startswith(said)
+
+
+def test_a_change_from_what_one_of_the_runs_cannot_tell_has_the_reason_of_that_run():
+    found, barred = around(1.0, 0.1), claim(bar="good")
+    assert "no such number" in scorecard.change(row(barred, None, verdict="not run", recorded=found))
+    said = scorecard.change(row(barred, found, recorded=found, verdict="holds", recorded_verdict="not testable"))
+    assert said == scorecard.reason(barred, "not testable", found)
+
+
+def test_a_change_has_the_sizes_that_the_runs_have_not_alike():
+    value = {"dip_memorised": {"value": 1.0, "low": 1.0, "high": 1.0, "n": 3, "missing": 0}}
+    here, long = (
+        {"line_densities": {"values": value, "parameters": sizes}}
+        for sizes in ({"models": 4, "rank": 14, "results": "a"}, {"models": 10, "rank": 14, "results": "b"})
+    )
+    assert {found.sizes for found in scorecard.rows(here, long) if found.claim.notebook == "line_densities"} == {
+        "`models` 4 and 10"
+    }
+    assert {found.sizes for runs in ((here, {}), ({}, long)) for found in scorecard.rows(*runs)} == {""}
 
 
 def test_a_section_that_was_only_recorded_says_so_and_counts_once():

@@ -22,6 +22,8 @@ NUMBER = re.compile(r"(?:about |gap )?(−?\d*\.?\d+)(?: times)?")
 """a published text that is one number and nothing else"""
 WINDOW = (-1.0, 2.0)
 """what a row draws, in units of the accepted range"""
+NO_SIZES = ("results", "device", "remark")
+"""parameters that change no number"""
 HOPELESS = 100
 """times as large a sample is not said to be one that would decide"""
 
@@ -43,6 +45,8 @@ class Row(NamedTuple):
     """of it or, where there is only one run, of that"""
     here: bool
     """whether this build ran the section"""
+    sizes: str = ""
+    """the parameters that the two runs have not alike, this build's and the recorded one's"""
 
 
 class Mark(NamedTuple):
@@ -64,12 +68,22 @@ def rows(records: Mapping[str, Mapping], recorded: Mapping[str, Mapping]) -> lis
         for path in paths:
             long = claims.estimates(recorded.get(path.stem, {}))
             values = claims.estimates(records.get(path.stem, {})) or long
+            sizes = _sizes(records.get(path.stem, {}), recorded.get(path.stem, {}))
             for name, claim in claims.by_id(path.stem).items():
                 ours, other = (claims.as_estimate(run.get(claim.value)) for run in (values, long))
                 verdicts = claims.verdict(claim, values), claims.verdict(claim, long or values)
                 beside = other if long is not values else None
-                found.append(Row(part, name, claim, ours, verdicts[0], beside, verdicts[1], path.stem in records))
+                found.append(
+                    Row(part, name, claim, ours, verdicts[0], beside, verdicts[1], path.stem in records, sizes)
+                )
     return found
+
+
+def _sizes(here: Mapping[str, Mapping], long: Mapping[str, Mapping]) -> str:
+    """The parameters that two runs have not alike, where there are two."""
+    mine, theirs = (run.get("parameters", {}) for run in (here, long))
+    other = {name: value for name, value in mine.items() if name in theirs and theirs[name] != value}
+    return ", ".join(f"`{name}` {value} and {theirs[name]}" for name, value in other.items() if name not in NO_SIZES)
 
 
 def p_value(claim: Claim, ours: Estimate) -> float:
@@ -161,6 +175,33 @@ def _crossed(claim: Claim, ours: Estimate) -> dict[float, float]:
     return crossed | ({claim.high: ours.high} if ours.high > claim.high else {})
 
 
+def change(row: Row) -> str:
+    """Why a verdict of this build is another than that of the recorded run, in words.
+
+    Two numbers with 95 % intervals agree if they are no farther apart than the root of the sum of the squares of what
+    each interval reaches towards the other: then the widths of the intervals make the verdicts differ, not the numbers.
+    That is for independent runs. Where one has the models of the other and more, numbers that agree lie nearer still.
+
+    Args:
+        row: a claim with a recorded verdict beside that of this build.
+
+    Example:
+        >>> claim = Claim("x", "gap", "It overfits", "direction", "table 1", ".6", "gap", 0.1, math.inf, "its bound")
+        >>> few, many = Estimate(0.2, 0.0, 0.4, 60), Estimate(0.3, 0.25, 0.35, 1000)
+        >>> change(Row("part", "id", claim, few, "undecided", many, "reproduced", True))
+        'the numbers agree; the interval of this build is 4 times as wide'
+    """
+    for verdict, found in ((row.verdict, row.ours), (row.recorded_verdict, row.recorded)):
+        if verdict in ("not run", "not testable"):
+            return reason(row.claim, verdict, found)
+    lower, upper = sorted((row.ours, row.recorded), key=lambda found: found.value)
+    if upper.value - lower.value > math.hypot(lower.high - lower.value, upper.value - upper.low):
+        return "the numbers differ by more than chance: what is measured changes with the sizes"
+    width = row.recorded.high - row.recorded.low
+    wide = (row.ours.high - row.ours.low) / width if width else math.inf
+    return f"the numbers agree; the interval of this build is {number(wide)} times as wide"
+
+
 def counts(listed: Sequence[Row], column: str = "verdict") -> dict[str, dict[str, int]]:
     """How many claims of each kind have each verdict that occurs; kinds are never added up.
 
@@ -245,7 +286,7 @@ def page(template: str, listed: Sequence[Row]) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.globals |= {"claims": claims, "ends": ends, "mark": mark, "number": number, "positions": positions}
-    environment.globals["reason"] = reason
+    environment.globals |= {"reason": reason, "change": change}
     by_section = {}
     for row in listed:
         by_section.setdefault(row.part, {}).setdefault(row.claim.notebook, []).append(row)
@@ -254,5 +295,6 @@ def page(template: str, listed: Sequence[Row]) -> str:
     long = any(row.recorded or (row.ours and not row.here) for row in listed)
     data = {"long": counts(listed, "recorded_verdict") if long else {}, "here": any(row.here for row in listed)}
     data |= {"rows": listed, "counts": counts(listed), "parts": by_section, "decided": decided}
+    data["moved"] = [row for row in listed if row.recorded and row.verdict != row.recorded_verdict]
     data["alone"] = [row for row in decided if not survives[row.id]]
     return environment.from_string(template).render(data)
