@@ -196,7 +196,7 @@ def change(row: Row) -> str:
             return reason(row.claim, verdict, found)
     lower, upper = sorted((row.ours, row.recorded), key=lambda found: found.value)
     if upper.value - lower.value > math.hypot(lower.high - lower.value, upper.value - upper.low):
-        return "the numbers differ by more than chance: what is measured changes with the sizes"
+        return "the numbers differ by more than chance"
     width = row.recorded.high - row.recorded.low
     wide = (row.ours.high - row.ours.low) / width if width else math.inf
     return f"the numbers agree; the interval of this build is {number(wide)} times as wide"
