@@ -78,14 +78,14 @@ def pull(decoder: Decoder, mean: Float[Tensor, " latent"], z: Latents, lengths: 
     """Whether a point is the Fréchet mean of others by shortest paths, which know no graph.
 
     At a mean, the velocities of the shortest paths to all points add up to nothing. The number is the length of their
-    mean over the root mean square of the ``lengths``, both by the metric at the point: zero at a mean, one if all
-    points lie in one direction.
+    mean, by the metric at the point, over the root mean square of the ``lengths``: zero at a mean, about one if all
+    points lie in one direction and the graph's lengths are those of the paths.
 
     Args:
         decoder: any map from ``[batch, latent]`` to ``[batch, *output]``.
         mean: the point.
         z: the others.
-        lengths: how far they are by the graph, for the scale.
+        lengths: how far they are by the graph.
     """
     path = shortest_path(decoder, mean.expand_as(z).contiguous(), z)
     velocity = path.velocity.nanmean(0)
