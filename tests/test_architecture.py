@@ -101,7 +101,7 @@ CODE = {
     "a path to be walked by hand": 40,
     "noise on its way through two flows, to be moved by hand": 59,
     "cards for claims, steps for every lesson": 66,
-    "features, identity, near-duplicates, means and walks": 788,
+    "features, identity, near-duplicates, means and walks": 790,
     "every measure on flows": 417,
     "networks that grow, cycles between two domains": 403,
     "digits enlarged by a network that grew": 12,

@@ -69,11 +69,20 @@ def mosaic(factor: int) -> Transform:
     return lambda images: interpolate(means(images), scale_factor=factor)
 
 
-def components(trained: Images, count: int) -> Transform:
-    """The nearest image that a linear generator makes: the mean and ``count`` principal components of some images."""
+def components(trained: Images, counts: Sequence[int]) -> list[Transform]:
+    """The nearest image that a linear generator makes: the mean and so many principal components of some images.
+
+    Args:
+        trained: images ``[batch, channels, height, width]``.
+        counts: of components, one for each generator.
+    """
     mean = trained.flatten(1).mean(0)
-    basis = torch.linalg.svd(trained.flatten(1) - mean, full_matrices=False).Vh[:count]
-    return lambda images: (mean + (images.flatten(1) - mean) @ basis.T @ basis).view_as(images).clamp(0, 1)
+    directions = torch.linalg.svd(trained.flatten(1) - mean, full_matrices=False).Vh
+
+    def projected(basis: Float[Tensor, "count pixels"], images: Images) -> Images:
+        return (mean + (images.flatten(1) - mean) @ basis.T @ basis).view_as(images).clamp(0, 1)
+
+    return [partial(projected, directions[:count]) for count in counts]
 
 
 def recovered(fit: GeneratorFit, how: Search) -> Transform:
