@@ -90,7 +90,9 @@ def four_walks(
     step: float,
     rng: Callable[[], torch.Generator],
 ) -> dict[str, Wander]:
-    """The four walks of one model by kind, from the same starts with the same random numbers.
+    """The four walks of one model by kind, from the same starts, and with one seed.
+
+    The last draws chances as well, so that its steps are no longer those of the third from the second on.
 
     Steps are Euclidean, by the metric of the mean, by that of mean and deviation, and by the latter with some refused.
 
