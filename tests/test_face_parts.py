@@ -65,3 +65,6 @@ def test_the_smallest_gap_is_that_of_the_part_where_it_is_hardest_to_see():
     one[:, 2], other[:, 2] = one[:, 2] ** 3, other[:, 2] ** 3  # three times the noise
     assert smallest_gap(one[:, :2], other[:, :2], [0.1, 0.5], rng=np.random.default_rng(0)) == 0.1
     assert smallest_gap(one, other, [0.1, 0.5], rng=np.random.default_rng(0)) == 0.5
+    stored = one * torch.tensor([0.3, 1.0, 1.0])  # a gap that is there already is not one that was planted elsewhere
+    assert compare(stored, other, rng=np.random.default_rng(0)).p.value < 0.01
+    assert smallest_gap(stored, other, [0.1, 0.5], rng=np.random.default_rng(0)) == 0.5

@@ -66,7 +66,7 @@ def smallest_gap(train: Errors, test: Errors, sizes: Sequence[float], *, rng: np
     """What :func:`compare` would have seen: the smallest gap that it detects in each part, planted there alone.
 
     Args:
-        train: errors of the parts of training images, which are made smaller in one part.
+        train: errors of the parts of training images. They are scaled until no part has a gap, and made smaller in one.
         test: the same of held-out images.
         sizes: gaps that are planted, ascending.
         rng: the source of random numbers for the exchanges.
@@ -78,10 +78,10 @@ def smallest_gap(train: Errors, test: Errors, sizes: Sequence[float], *, rng: np
 
 
 def _seen(train: Errors, test: Errors, part: int, sizes: Sequence[float], rng: np.random.Generator) -> float:
-    level = test[:, part].median() / train[:, part].median()
+    alike = train * test.median(0).values / train.median(0).values
     for size in sizes:
-        planted = train.clone()
-        planted[:, part] *= (1 - size) * level
+        planted = alike.clone()
+        planted[:, part] *= 1 - size
         if compare(planted, test, rng=rng).p.value < 0.01:
             return float(size)
     return math.inf
