@@ -76,7 +76,7 @@ OWN = {
     ),
 }
 """sections with the fits of another part, see below, or without fits; and with fits of their own"""
-RECORDED_APART = {"published_code", "latent_search", "clustering"}
+RECORDED_APART = {"published_code", "latent_search", "clustering", "decay", "noise_to_image"}
 """sections that are recorded with other numbers of models, or images, than the rest of their part"""
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from bs4 import BeautifulSoup
-from chromium import find_chromium
+from chromium import find_chromium, static_page
 
 from lib.study import pages, parameters, printed, recorded
 from lib.study.parameters import Refused
@@ -118,6 +118,17 @@ def pypdf(content):
 def flat(outline):
     for each in outline:
         yield from flat(each) if isinstance(each, list) else [each]
+
+
+def test_of_many_models_paper_has_the_first_ten_and_what_all_have_come_to(chromium, tmp_path):
+    """A row of 27 columns is wider than paper, which cuts off the end of it: the mean."""
+    rows = ["".join(f"<td>{k}</td>" for k in range(count)) for count in (27, 13)]
+    tables = "".join(f"<table><tr>{row}</tr></table>" for row in rows)
+    page = chromium.new_page()
+    page.goto(static_page(tmp_path, tables, "print.css").as_uri())
+    shown = "cells => cells.filter((cell) => cell.checkVisibility()).map((cell) => +cell.textContent)"
+    assert page.eval_on_selector_all("td", shown) == [*range(11), 25, 26, *range(13)]
+    page.close()
 
 
 def test_pages_that_are_not_there_and_no_browser_are_said(html, tmp_path, monkeypatch):
