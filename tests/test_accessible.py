@@ -40,7 +40,7 @@ KINDS = """(seen) => {
   for (const old of document.querySelectorAll("[data-kind]")) delete old.dataset.kind;
   for (const element of document.body.querySelectorAll("*")) {
     const written = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim().length > 1);
-    if (!written || !element.checkVisibility()) continue;
+    if (!written || !element.checkVisibility({ visibilityProperty: true })) continue;
     const { color, fontSize, fontWeight, textDecorationLine } = getComputedStyle(element);
     const whole = element.closest("a") ?? element;  // a link is looked at as a whole
     const beside = getComputedStyle(whole.parentElement).color;
@@ -112,7 +112,7 @@ def test_axe_would_find_it(opened):
     for _, page in opened("notebooks/decay.html"):
         assert problems(page, seen) == []
         page.evaluate("document.querySelector('main figure img').removeAttribute('alt')")
-        page.add_style_tag(content="html[data-theme=dark] main td { color: #444 !important; }")
+        page.add_style_tag(content="html[data-theme=dark] main p { color: #444 !important; }")
         code = page.locator("main .highlight .n").locator("visible=true").last
         code.evaluate("(name) => (name.style.color = '#ccc')")
         found = [problem[:2] for problem in problems(page, seen)]
